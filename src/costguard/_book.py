@@ -1,0 +1,184 @@
+"""The ledger's arithmetic as a pure step: state, operation and time in; reply and changes out.
+
+`ledgers.memory` runs these steps under one lock; the other ledgers do the same in SQL or Lua and are checked against
+this one. A step never changes the state it is given: it returns the keys to write, so that a caller can apply them in
+one `dict.update`, which no signal and no exception can tear.
+
+The life of a hold:
+
+    reserve ─► OPEN ─ settle(actual) ─► SETTLED
+                 │  ─ release() ──────► RELEASED
+                 │  ─ extend(+x) ─────► OPEN, bigger
+                 └─ lease over ───────► EXPIRED, charged at its amount ─ late settle or release ─► corrected
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final, TypeAlias
+
+from ._types import Balance, Crossing, Granted, Hold, Leg, Nano, Refusal, Refused
+
+
+class State(Enum):
+    """Where a hold is in its life."""
+
+    OPEN = "open"
+    SETTLED = "settled"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The books of one window: nano-dollars spent and held, the highest alert mark sent, and when it is forgotten."""
+
+    spent: Nano = 0
+    held: Nano = 0
+    fired: float = 0.0
+    ends: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A hold as the ledger keeps it; `booked` is what it has added to spent so far."""
+
+    hold: Hold
+    state: State = State.OPEN
+    booked: Nano = 0
+
+
+WindowKey: TypeAlias = tuple[str, str]
+Books: TypeAlias = Mapping[WindowKey, Row]
+Entries: TypeAlias = Mapping[str, Entry]
+
+EMPTY: Final = Row()
+
+
+class IdempotencyConflictError(Exception):
+    """An operation was repeated with other figures under the same id: a bug in the caller, never silently taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an operation does: its reply, the window rows to write and the entry to write."""
+
+    reply: Granted | Refused
+    rows: Mapping[WindowKey, Row]
+    entry: Entry | None = None
+
+
+_NO_ROWS: Final[Mapping[WindowKey, Row]] = {}
+_GRANTED: Final = Granted()
+
+
+def reserve(books: Books, entries: Entries, hold: Hold) -> Step:
+    """Hold `hold.amount` on every leg, or on none. A known id gets its first answer again."""
+    known = entries.get(hold.id)
+    if known is not None:
+        if known.hold != hold:
+            raise IdempotencyConflictError(f"hold {hold.id} was made with other figures before")
+        return Step(_GRANTED, _NO_ROWS)
+    refusals = tuple(refusals_of(books, hold.legs, hold.amount))
+    if refusals:
+        return Step(Refused(refusals), _NO_ROWS)
+    return Step(_GRANTED, dict(_held(books, hold.legs, hold.amount)), Entry(hold))
+
+
+def extend(books: Books, entries: Entries, id: str, amount: Nano) -> Step:
+    """Add `amount` to an open hold on every leg, or on none."""
+    entry = _entry(entries, id)
+    if entry.state is not State.OPEN:
+        raise IdempotencyConflictError(f"hold {id} is {entry.state.value}, so it cannot be extended")
+    refusals = tuple(refusals_of(books, entry.hold.legs, amount))
+    if refusals:
+        return Step(Refused(refusals), _NO_ROWS)
+    bigger = replace(entry.hold, amount=entry.hold.amount + amount)
+    return Step(_GRANTED, dict(_held(books, entry.hold.legs, amount)), replace(entry, hold=bigger))
+
+
+def settle(books: Books, entries: Entries, id: str, actual: Nano) -> Step:
+    """Book what the call did cost and end its hold. It never refuses: the money is spent. Repeats change nothing."""
+    return _end(books, _entry(entries, id), State.SETTLED, actual)
+
+
+def release(books: Books, entries: Entries, id: str) -> Step:
+    """End a hold of a call that cost nothing. Repeats change nothing."""
+    return _end(books, _entry(entries, id), State.RELEASED, 0)
+
+
+def expire(books: Books, entries: Entries, id: str) -> Step:
+    """Charge a hold whose lease is over: its process may have sent the call before it died."""
+    entry = _entry(entries, id)
+    return _end(books, entry, State.EXPIRED, entry.hold.amount)
+
+
+def refusals_of(books: Books, legs: tuple[Leg, ...], amount: Nano) -> Iterator[Refusal]:
+    """The hard legs on which `amount` more does not fit."""
+    for leg in legs:
+        if leg.hard:
+            spent, held = _totals(books, leg)
+            if spent + held + amount > leg.limit:
+                yield Refusal(leg, spent, held, amount)
+
+
+def balance(books: Books, leg: Leg) -> Balance:
+    """The books of the window that `leg` names."""
+    spent, held = _totals(books, leg)
+    return Balance(leg, spent, held)
+
+
+def _entry(entries: Entries, id: str) -> Entry:
+    entry = entries.get(id)
+    if entry is None:
+        raise KeyError(f"no hold {id}")
+    return entry
+
+
+def _totals(books: Books, leg: Leg) -> tuple[Nano, Nano]:
+    if not leg.slots:
+        row = books.get((leg.budget, leg.window), EMPTY)
+        return row.spent, row.held
+    last = int(leg.window)
+    rows = [books.get((leg.budget, f"{slot:012d}"), EMPTY) for slot in range(last - leg.slots, last + 1)]
+    return sum(row.spent for row in rows), sum(row.held for row in rows)
+
+
+def _held(books: Books, legs: tuple[Leg, ...], amount: Nano) -> Iterator[tuple[WindowKey, Row]]:
+    for leg in legs:
+        row = books.get((leg.budget, leg.window)) or Row(ends=_forgotten(leg))
+        yield (leg.budget, leg.window), replace(row, held=row.held + amount)
+
+
+def _end(books: Books, entry: Entry, to: State, actual: Nano) -> Step:
+    if entry.state is to or (entry.state is not State.OPEN and to is State.EXPIRED):
+        if to is State.SETTLED and entry.booked != actual:
+            raise IdempotencyConflictError(f"hold {entry.hold.id} was settled at {entry.booked} before, now {actual}")
+        return Step(_GRANTED, _NO_ROWS)
+    if entry.state in (State.SETTLED, State.RELEASED):
+        raise IdempotencyConflictError(f"hold {entry.hold.id} is {entry.state.value}; it cannot become {to.value}")
+    freed = entry.hold.amount if entry.state is State.OPEN else 0
+    rows: dict[WindowKey, Row] = {}
+    crossings: list[Crossing] = []
+    for leg in entry.hold.legs:
+        key = (leg.budget, leg.window)
+        row = books.get(key) or Row(ends=_forgotten(leg))
+        total = _totals(books, leg)[0] + actual - entry.booked
+        passed = [mark for mark in leg.marks if mark[1] <= total and mark[0] > row.fired]
+        crossings += [Crossing(leg, percent, total) for percent, _ in passed]
+        rows[key] = replace(
+            row,
+            spent=row.spent + actual - entry.booked,
+            held=row.held - freed,
+            fired=passed[-1][0] if passed else row.fired,
+        )
+    return Step(Granted(tuple(crossings)), rows, replace(entry, state=to, booked=actual))
+
+
+def _forgotten(leg: Leg) -> float | None:
+    """When a window's row can no longer matter: at its end, or for a slot once no rolling window reaches it."""
+    if leg.ends is None:
+        return None
+    return leg.ends + leg.slots * (leg.ends - leg.starts)

@@ -1,0 +1,215 @@
+"""Budgets: a limit, a period, a scope, and what happens at the limit. Pure arithmetic, no clock."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Final, Literal, TypeVar
+
+from ._money import format_usd, parse_usd
+from ._period import LIFETIME, RUN, Period
+from ._types import Leg
+from .errors import BudgetExceededError, ConfigError
+
+Enforcement = Literal["hard", "expected", "soft"]
+Limit = str | int | float | Decimal
+OnExceeded = Literal["raise", "warn"] | Callable[[BudgetExceededError], object]
+
+_Choice = TypeVar("_Choice", bound=str)
+
+DEFAULT_ALERTS: Final = (80.0, 100.0)
+
+_LIMIT = re.compile(r"(?P<amount>.*?)(?:\s*/\s*|\s+per\s+|\s+a\s+)(?P<period>.+)", re.DOTALL)
+_TAG = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_MAX_VALUE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A limit on what the calls of a scope may cost in each window of a period.
+
+    Make one with `budget`, which parses and checks what people write.
+
+    Attributes:
+        name: unique in a ledger; two budgets with one name share their books.
+        limit: in nano-dollars.
+        period: how its windows follow each other.
+        scope: the tags a call must carry to be counted, sorted; empty means every call.
+        per: a tag with a budget of its own for each value, for example ``user``; or None.
+        marks: alert thresholds in percent of the limit, ascending.
+        enforcement: ``hard`` reserves the most a call can cost and refuses what does not fit; ``expected`` reserves
+            what such calls are known to cost; ``soft`` only counts and alerts.
+        on_exceeded: ``raise``, ``warn``, or a callable that gets the error and raises it or returns to let the
+            call pass.
+        wait: seconds a caller waits when only other callers' holds are in its way.
+        clamp: whether a call that fits only with a shorter answer is sent with a lower output cap.
+    """
+
+    name: str
+    limit: int
+    period: Period = LIFETIME
+    scope: tuple[tuple[str, str], ...] = ()
+    per: str | None = None
+    marks: tuple[float, ...] = DEFAULT_ALERTS
+    enforcement: Enforcement = "hard"
+    on_exceeded: OnExceeded = "raise"
+    wait: float = 0.0
+    clamp: bool = True
+    _thresholds: tuple[tuple[float, int], ...] = field(init=False, repr=False, compare=False, default=())
+
+    def __post_init__(self) -> None:
+        marks = tuple((mark, math.ceil(self.limit * mark / 100)) for mark in self.marks)
+        object.__setattr__(self, "_thresholds", marks)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {format_usd(self.limit)} {self.period}"
+
+    def matches(self, tags: Mapping[str, str]) -> bool:
+        """Whether a call with these tags is counted by this budget."""
+        return all(tags.get(tag) == value for tag, value in self.scope) and (self.per is None or self.per in tags)
+
+    def leg(self, tags: Mapping[str, str], at: float, run: str) -> Leg:
+        """The window that a matching call touches at the UTC epoch second `at`, inside the run `run`."""
+        window = self.period.window(at, run)
+        name, scope = self.name, self.scope
+        if self.per is not None:
+            name = f"{name}, {self.per}={tags[self.per]}"
+            scope = (*scope, (self.per, tags[self.per]))
+        return Leg(
+            budget=name,
+            window=window.id,
+            limit=self.limit,
+            starts=window.starts,
+            ends=window.ends,
+            hard=self.enforcement != "soft",
+            marks=self._thresholds,
+            scope=scope,
+            slots=window.slots,
+        )
+
+
+def budget(
+    limit: Limit,
+    *,
+    name: str | None = None,
+    period: str | Period | None = None,
+    timezone: str = "UTC",
+    week_start: str = "monday",
+    per: str | None = None,
+    alert_at: Iterable[float] = DEFAULT_ALERTS,
+    enforcement: Enforcement = "hard",
+    on_exceeded: OnExceeded = "raise",
+    wait: float = 0.0,
+    clamp: bool = True,
+    default_period: Period = LIFETIME,
+    **scope: str | None,
+) -> Budget:
+    """Make a budget out of what people write: ``budget("$500/month", team="search", timezone="Europe/Berlin")``.
+
+    Args:
+        limit: US dollars, as a number or like ``"$500/month"``, ``"5 USD per day"``, ``"$2/24h"`` (rolling).
+        name: unique in a ledger; made from scope and period when left out.
+        period: ``hour``, ``day``, ``week``, ``month``, ``year`` (calendar), a length such as ``24h`` or ``7d``
+            (rolling), ``lifetime``, or ``run``. It may be part of `limit` instead.
+        timezone: the IANA zone that calendar windows follow.
+        week_start: the weekday a calendar week begins on.
+        per: a tag; each of its values gets this limit for itself.
+        alert_at: thresholds in percent of the limit.
+        scope: tags a call must carry: ``feature=``, ``team=``, ``environment=``, ``user=`` or any other.
+
+    Raises:
+        ConfigError: something is malformed; the message says what is allowed.
+    """
+    amount, period = _split(limit, period)
+    parsed = Period.parse(period, timezone=timezone, week_start=week_start) if period is not None else default_period
+    tags = clean_tags(scope)
+    if per is not None:
+        _check_tag(per)
+    return Budget(
+        name=name or _name(tags, per, parsed),
+        limit=_nano(amount),
+        period=parsed,
+        scope=tuple(sorted(tags.items())),
+        per=per,
+        marks=_marks(alert_at),
+        enforcement=_choice("enforcement", enforcement, ("hard", "expected", "soft")),
+        on_exceeded=on_exceeded if callable(on_exceeded) else _choice("on_exceeded", on_exceeded, ("raise", "warn")),
+        wait=_seconds("wait", wait),
+        clamp=bool(clamp),
+    )
+
+
+def renamed(of: Budget, name: str) -> Budget:
+    """The same budget with books of its own."""
+    return replace(of, name=name)
+
+
+def clean_tags(tags: Mapping[str, str | None]) -> dict[str, str]:
+    """Check attribution tags and drop those that are None.
+
+    Raises:
+        ConfigError: a name or a value is unusable.
+    """
+    kept = {tag: value for tag, value in tags.items() if value is not None}
+    for tag, value in kept.items():
+        _check_tag(tag)
+        if not isinstance(value, str) or not value or len(value) > _MAX_VALUE or not value.isprintable():
+            raise ConfigError(
+                f"tag {tag}={value!r}: a value is a printable string of 1 to {_MAX_VALUE} characters; "
+                f"write {tag}=str(...) for a number or an id"
+            )
+    return kept
+
+
+def _check_tag(tag: str) -> None:
+    if not isinstance(tag, str) or _TAG.fullmatch(tag) is None:
+        raise ConfigError(f"{tag!r} is no tag name: a letter, then up to 63 letters, digits, dots, dashes, underscores")
+
+
+def _split(limit: Limit, period: str | Period | None) -> tuple[Limit, str | Period | None]:
+    if not isinstance(limit, str):
+        return limit, period
+    match = _LIMIT.fullmatch(limit.strip())
+    if match is None:
+        return limit, period
+    if period is not None:
+        raise ConfigError(f"limit {limit!r} names a period and period={period!r} does so again; keep one of them")
+    return match["amount"], match["period"]
+
+
+def _nano(amount: Limit) -> int:
+    try:
+        return parse_usd(amount)
+    except ValueError as error:
+        raise ConfigError(f"limit: {error}") from None
+
+
+def _marks(alert_at: Iterable[float]) -> tuple[float, ...]:
+    if isinstance(alert_at, int | float):
+        alert_at = (alert_at,)
+    marks = sorted({float(mark) for mark in alert_at})
+    if any(not (0 < mark <= 1000) for mark in marks):
+        raise ConfigError(f"alert_at={tuple(marks)}: thresholds are percentages of the limit, above 0 and up to 1000")
+    return tuple(marks)
+
+
+def _choice(knob: str, value: _Choice, allowed: tuple[str, ...]) -> _Choice:
+    if value not in allowed:
+        raise ConfigError(f"{knob}={value!r}: allowed are {', '.join(map(repr, allowed))}")
+    return value
+
+
+def _seconds(knob: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ConfigError(f"{knob}={value!r}: give seconds, 0 or more")
+    return float(value)
+
+
+def _name(tags: Mapping[str, str], per: str | None, period: Period) -> str:
+    scope = " ".join(f"{tag}={value}" for tag, value in sorted(tags.items())) or "everything"
+    each = f", each {per}" if per is not None else ""
+    ending = "" if period in (LIFETIME, RUN) else f", {period}"
+    return f"{scope}{each}{ending}"

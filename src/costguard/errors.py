@@ -1,0 +1,138 @@
+"""Every error costguard raises.
+
+    CostguardError
+    ├── BudgetExceededError       a call, or the rest of a stream, would pass a limit
+    ├── UnknownPriceError         on_unknown_price="raise" and the catalog has no price
+    ├── LedgerUnavailableError    the ledger cannot be reached and the policy is "closed"
+    ├── ConfigError               a limit, period, scope, price or setting is malformed (also a ValueError)
+    └── MissingExtraError         an optional dependency is not installed (also an ImportError)
+
+None derives from an SDK's error, so no SDK retries or rewraps one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from ._money import decimal_usd, format_usd
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._types import Refusal
+
+
+class CostguardError(Exception):
+    """The root of everything costguard raises on purpose."""
+
+
+class ConfigError(CostguardError, ValueError):
+    """Something a user wrote cannot be understood; the message names it and what would be allowed."""
+
+
+class MissingExtraError(CostguardError, ImportError):
+    """An optional dependency is missing; the message names the extra that installs it."""
+
+    def __init__(self, extra: str) -> None:
+        super().__init__(f"this needs an optional dependency: pip install 'costguard-ai[{extra}]'")
+        self.extra = extra
+
+
+class LedgerUnavailableError(CostguardError):
+    """The ledger could not be reached, and the budget's policy is not to spend blindly."""
+
+
+class UnknownPriceError(CostguardError):
+    """A model has no price and `on_unknown_price="raise"` forbids sending the call."""
+
+    def __init__(self, provider: str, model: str) -> None:
+        super().__init__(
+            f"no price for model {model!r} of {provider!r}, so its cost cannot be limited; "
+            f"add one with costguard.prices.add({model!r}, provider={provider!r}, input=..., output=...) "
+            f'or set on_unknown_price="estimate"'
+        )
+        self.provider = provider
+        self.model = model
+
+
+@dataclass(eq=False)
+class BudgetExceededError(CostguardError):
+    """A call was refused, or a stream cut off, because it could pass a budget's limit.
+
+    Amounts are `Decimal` US dollars, read in the same atomic step that refused.
+
+    Attributes:
+        budget: the budget's name, for example ``"feature=search, per day"``.
+        scope: which calls the budget covers, as tag to value.
+        limit, spent, held, remaining: the window's books; ``remaining`` is limit - spent - held, never below 0.
+        needed: the most that the refused call could cost.
+        resets_at: when the window ends (aware, UTC), or None for a budget that never resets.
+        reason: ``"spent"`` when it cannot fit before the reset, ``"held"`` when it would
+            fit if calls now in flight cost less than they reserved, ``"paused"`` when the budget is paused.
+        refusals: every leg that refused, the first one first.
+        partial: for a stream that was cut off, the text received before the cut.
+    """
+
+    refusals: tuple[Refusal, ...]
+    partial: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__(str(self))
+
+    def __reduce__(self) -> tuple[type[BudgetExceededError], tuple[tuple[Refusal, ...], str | None]]:
+        return type(self), (self.refusals, self.partial)
+
+    @property
+    def _first(self) -> Refusal:
+        return self.refusals[0]
+
+    @property
+    def budget(self) -> str:
+        return self._first.leg.budget
+
+    @property
+    def scope(self) -> Mapping[str, str]:
+        return dict(self._first.leg.scope)
+
+    @property
+    def limit(self) -> Decimal:
+        return decimal_usd(self._first.leg.limit)
+
+    @property
+    def spent(self) -> Decimal:
+        return decimal_usd(self._first.spent)
+
+    @property
+    def held(self) -> Decimal:
+        return decimal_usd(self._first.held)
+
+    @property
+    def needed(self) -> Decimal:
+        return decimal_usd(self._first.needed)
+
+    @property
+    def remaining(self) -> Decimal:
+        return decimal_usd(self._first.room)
+
+    @property
+    def resets_at(self) -> datetime | None:
+        ends = self._first.leg.ends
+        return None if ends is None else datetime.fromtimestamp(ends, UTC)
+
+    @property
+    def reason(self) -> str:
+        return self._first.reason
+
+    def __str__(self) -> str:
+        refusal = self._first
+        held = f" and {format_usd(refusal.held)} is held by calls in flight" if refusal.held else ""
+        resets = "" if self.resets_at is None else f" It resets {self.resets_at:%Y-%m-%d %H:%M} UTC."
+        cut = "the stream was cut off because it" if self.partial is not None else "this call"
+        return (
+            f"budget {refusal.leg.budget!r}: {format_usd(refusal.spent)} of {format_usd(refusal.leg.limit)} is spent{held}; "
+            f"{cut} may cost {format_usd(refusal.needed)} more and {format_usd(refusal.room)} is left.{resets} "
+            f"Raise the limit, or cap the call's output tokens."
+        )
