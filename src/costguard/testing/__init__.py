@@ -1,0 +1,1 @@
+"""Tools for testing a program that costguard guards."""

@@ -1,0 +1,7 @@
+"""OpenAI's images and audio."""
+
+from __future__ import annotations
+
+from .route import Route
+
+ROUTES: list[Route] = []
