@@ -1,0 +1,377 @@
+"""What a call cost, and the most it can cost.
+
+The catalog finds the model that a name means, the price that was in force, the tier, region and long-context rate
+that apply, and multiplies integers. The fallback chain of a name is: the user's alias and own prices, the price file,
+a provider whose models this one resells, the nearest kin of an unknown model (marked `estimated`), nothing (`unpriced`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from . import _ceiling
+from ._ceiling import Ceiling
+from ._hosts import host_provider, host_region, provider_name
+from ._match import LONGEST, forms, tidy, vendor
+from ._models import ANYWHERE, Match, Model, Shelf
+from ._money import PICO_PER_NANO, nano_up
+from ._own import Number, OwnPrices
+from ._rates import (
+    ONE,
+    PREMIUM,
+    TIER_NAMES,
+    TOKEN_UNITS,
+    Price,
+    Rates,
+    Sheet,
+    dearest,
+    price_at,
+    scaled,
+    stretch,
+    tier_rates,
+)
+from ._types import INPUT_UNITS, STANDARD, Call, Cost, Nano, Unit, Usage
+
+__all__ = ["Catalog", "Ceiling", "Explanation", "Line", "host_provider"]
+
+CACHED: Final = 4096
+"""Resolved names that are kept; a model name can come from a stranger, so the memory for them is bounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an explanation: a quantity times a rate.
+
+    Attributes:
+        unit: what was billed.
+        quantity: how much of it.
+        rate: pico-dollars per unit, None when it has no price or was not multiplied.
+        pico: the cost in pico-dollars.
+        note: why this rate: a long-context rate, a stand-in for a missing one, the provider's own figure.
+        entry: the price entry the rate is from.
+    """
+
+    unit: Unit
+    quantity: int
+    rate: int | None
+    pico: int
+    note: str = ""
+    entry: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The arithmetic behind a `Cost`.
+
+    Attributes:
+        lines: what was added up, exactly.
+        cost: the result, the same as `Catalog.cost` gives.
+        source: where the provider publishes the price.
+        checked: the day it was last compared with a source.
+        assumed: what was guessed, in words.
+    """
+
+    lines: tuple[Line, ...]
+    cost: Cost
+    source: str = ""
+    checked: str = ""
+    assumed: tuple[str, ...] = ()
+
+    @property
+    def nano(self) -> Nano:
+        """The total in nano-dollars."""
+        return self.cost.nano
+
+
+class Catalog:
+    """Prices of every known model.
+
+    Args:
+        load: gives the raw price file of a provider, or None when there is none.
+    """
+
+    def __init__(self, load: Callable[[str], Mapping[str, Any] | None]) -> None:
+        self._load = load
+        self._shelves: dict[str, Shelf] = {}
+        self._own = OwnPrices()
+        self._sheets: dict[tuple[str, str, str | None, str, str | None], Sheet] = {}
+
+    # -- what a call cost --------------------------------------------------------------------------------------------
+
+    def cost(self, provider: str, model: str, usages: Sequence[Usage], at: float) -> Cost:
+        """Price `usages` at the prices in force at `at` (UTC epoch seconds).
+
+        Added up exactly and rounded up once. A usage is priced as the model it names, else as `model`. A positive
+        cost that the provider itself returned goes before any price; a returned zero proves nothing and is ignored.
+        """
+        pico = 0
+        entry = ""
+        estimated = False
+        missing: list[Unit] = []
+        for usage in usages:
+            estimated = estimated or usage.estimated
+            if usage.reported:
+                pico += usage.reported * PICO_PER_NANO
+                entry = _joined(entry, "reported")
+                continue
+            sheet = self._sheets.get((provider, model, usage.model, usage.tier, usage.region))
+            if sheet is None or not sheet.starts <= at < sheet.ends:
+                sheet = self._sheet(provider, model, usage.model, usage.tier, usage.region, at)
+            counts = usage.counts
+            rates = sheet.band(counts)[1] if sheet.bands else sheet.rates
+            estimated = estimated or sheet.estimated
+            entry = sheet.entry if not entry else _joined(entry, sheet.entry)
+            for unit, count in counts.items():
+                if unit in rates:
+                    pico += rates[unit] * count
+                else:
+                    odd = sheet.odd_cost(unit, count)
+                    if odd is None:
+                        missing.append(unit)
+                    else:
+                        pico += odd
+        return Cost(nano_up(pico), entry, estimated, tuple(sorted(set(missing))) if missing else ())
+
+    def explain(self, provider: str, model: str, usages: Sequence[Usage], at: float) -> Explanation:
+        """The lines that `cost` adds up, for people."""
+        lines: list[Line] = []
+        assumed: list[str] = []
+        for usage in usages:
+            if usage.reported:
+                lines.append(Line("reported", 1, None, usage.reported * PICO_PER_NANO, "returned by the provider", "reported"))
+                continue
+            sheet = self._sheet(provider, model, usage.model, usage.tier, usage.region, at)
+            threshold, rates = sheet.band(usage.counts)
+            lines += [_line(sheet, unit, count, threshold, rates) for unit, count in usage.counts.items()]
+            assumed += [sheet.why] if sheet.why else []
+        match = self.match(provider, model, at)
+        return Explanation(
+            tuple(lines),
+            self.cost(provider, model, usages, at),
+            match.model.url if match else "",
+            match.model.checked if match else "",
+            tuple(dict.fromkeys(assumed)),
+        )
+
+    # -- the most a call can cost --------------------------------------------------------------------------------------
+
+    def ceiling(self, call: Call, at: float) -> Ceiling:
+        """The most `call` can cost: no usage within its bound and output cap costs more.
+
+        Priced at the dearer of the tier asked for and standard, because a provider may serve another one than asked,
+        at the dearest long-context rate the input can reach, and in the dearest region unless the host pins one.
+        """
+        region = host_region(call.host) if call.host else None
+        place = ANYWHERE if region is None else region
+        sheets = [
+            self._sheet(call.provider, call.model, None, tier, place, at) for tier in dict.fromkeys((call.tier, STANDARD))
+        ]
+        match = self.match(call.provider, call.model, at)
+        context = match.model.context if match else None
+        tokens = sum(call.bound.get(unit, 0) for unit in INPUT_UNITS)
+        if not call.input_known:
+            tokens = max(tokens, context or _ceiling.CONTEXT)
+        pico, unpriced = _ceiling.input_pico(sheets, call.bound, tokens)
+        output = _ceiling.output_pico(sheets, call.output_unit, tokens)
+        if match is None and call.output_unit is not None:
+            unpriced.add(call.output_unit)
+        return Ceiling(
+            input_pico=pico,
+            output_pico=output,
+            model_max=(match and match.model.max_output) or context or _ceiling.MAX_OUTPUT,
+            choices=max(1, call.choices),
+            entry=sheets[0].entry,
+            estimated=any(sheet.estimated for sheet in sheets),
+            unpriced=tuple(sorted(unpriced)),
+        )
+
+    # -- what a user says --------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        model: str,
+        *,
+        provider: str,
+        start: str | None = None,
+        free: bool = False,
+        discount: Number | None = None,
+        context: int | None = None,
+        max_output: int | None = None,
+        **rates: Number,
+    ) -> None:
+        """Set own prices of a model from `start` (an ISO date) on, or always; they win over every other price.
+
+        Args:
+            model: the model or deployment as calls name it.
+            provider: who bills it.
+            start: the first day; without one the price always held.
+            free: the model costs nothing; any rates are then refused.
+            discount: percent off these rates, or off the listed ones when no rates are given.
+            context, max_output: sizes in tokens, when they differ from the listed ones.
+            rates: US dollars for a million tokens (``input``, ``output``, ``cache_read``, ``cache_write``,
+                ``input_audio``...), or for one unit of what is no token (``web_searches``, ``images``...).
+
+        Raises:
+            ConfigError: a rate, a unit, a date or a percentage is malformed.
+        """
+        name = provider_name(provider)
+        if discount is not None and not rates and not free:
+            self.discount(name, discount, model)
+            return
+        listed = self._listed(name, model)
+        sizes = {"context": context, "max_output": max_output}
+        self._own.add(name, model, listed, start=start, free=free, discount=discount, sizes=sizes, rates=rates)
+        self._sheets.clear()
+
+    def discount(self, provider: str, percent: Number, model: str | None = None) -> None:
+        """Take a negotiated percentage off a provider's listed prices, or off one model's; the last one said counts."""
+        self._own.discount(provider_name(provider), percent, model)
+        self._sheets.clear()
+
+    def alias(self, provider: str, name: str, target: str) -> None:
+        """Price `name`, such as an Azure deployment, as `target`: a model of the provider, or ``provider:model``."""
+        self._own.alias(provider_name(provider), name, target)
+        self._sheets.clear()
+
+    # -- lookup ------------------------------------------------------------------------------------------------------
+
+    def models(self, provider: str) -> list[Model]:
+        """Every listed model of a provider, own ones included."""
+        name = provider_name(provider)
+        shelf = self._shelf(name)
+        listed = shelf.every() if shelf else []
+        own = self._own.models(name)
+        return [*own, *(model for model in listed if model.id not in {mine.id for mine in own})]
+
+    def match(self, provider: str, model: str, at: float) -> Match | None:
+        """The model that a name means at a provider, None when the provider is unknown too."""
+        name, wanted = self._own.target(provider_name(provider), tidy(model))
+        return self._certain(name, wanted) or self._kin(name, wanted, at)
+
+    def _listed(self, provider: str, name: str) -> Match | None:
+        """The listed model that a name certainly means, at the provider or at one whose models it resells."""
+        shelf = self._shelf(provider)
+        if shelf is None:
+            return None
+        found = shelf.find(name)
+        if found is not None:
+            return found
+        maker, bare = vendor(name)
+        for other in (*shelf.delegates, *((provider_name(maker),) if maker else ())):
+            resold = self._shelf(other) if other != provider else None
+            found = resold.find(bare) if resold else None
+            if found is not None and found.model.id:
+                sure = other in shelf.delegates
+                why = "" if sure else f"{name} is not listed for {provider}, priced as {other} sells it"
+                return replace(found, estimated=found.estimated or not sure, why=found.why or why)
+        return None
+
+    def _certain(self, provider: str, name: str) -> Match | None:
+        """The own or listed model that a name certainly means; own prices go before listed ones of the same model."""
+        for spelling in forms(name):
+            own = self._own.find(provider, spelling)
+            if own is not None:
+                return Match(own)
+        listed = self._listed(provider, name)
+        if listed is None:
+            return None
+        own = self._own.find(provider, listed.model.id.lower())
+        return listed if own is None else replace(listed, model=own, estimated=False, why="")
+
+    def _kin(self, provider: str, name: str, at: float) -> Match | None:
+        shelf = self._shelf(provider)
+        if shelf is None:
+            return None
+        found = shelf.kin(name, at)
+        for other in shelf.delegates:
+            resold = self._shelf(other)
+            kin = resold.kin(name, at) if resold else None
+            if kin is not None and (found is None or kin.closeness > found.closeness):
+                found = kin
+        return found
+
+    def _shelf(self, provider: str) -> Shelf | None:
+        shelf = self._shelves.get(provider)
+        if shelf is None and len(provider) < LONGEST:
+            raw = self._load(provider)
+            if raw is not None:
+                shelf = self._shelves[provider] = Shelf(raw)
+        return shelf
+
+    # -- sheets ------------------------------------------------------------------------------------------------------
+
+    def _sheet(self, provider: str, model: str, served: str | None, tier: str, region: str | None, at: float) -> Sheet:
+        """The rates for one way of being called and served at `at`, remembered until they change."""
+        key = (provider, model, served, tier, region)
+        sheet = self._sheets.get(key)
+        if sheet is not None and sheet.starts <= at < sheet.ends:
+            return sheet
+        sheet = self._resolve(provider, model, served, tier, region, at)
+        if sum(len(part) for part in key if part) <= 4 * LONGEST:
+            if len(self._sheets) >= CACHED:
+                self._sheets.clear()
+            self._sheets[key] = sheet
+        return sheet
+
+    def _resolve(self, provider: str, model: str, served: str | None, tier: str, region: str | None, at: float) -> Sheet:
+        name, asked = self._own.target(provider_name(provider), tidy(model))
+        match = None
+        if served:
+            match = self._certain(*self._own.target(name, tidy(served)))
+        match = match or self._certain(name, asked) or self._kin(name, asked, at)
+        if match is None:
+            return Sheet("", {}, (float("-inf"), float("inf")))
+        price = price_at(match.model.prices, at)
+        wanted = TIER_NAMES.get(tier.lower(), tier.lower())
+        rates, guess = self._at_tier(match.model, price, wanted)
+        if not price.own:
+            rates = self._own.discounted(name, (asked, match.model.id.lower()), rates)
+        label = f"@{price.label}" if price.label else ""
+        suffix = f"#{wanted}" if wanted != STANDARD else ""
+        why = "; ".join(part for part in (match.why, guess) if part)
+        return Sheet(
+            f"{'own:' if price.own else ''}{match.model.provider}/{match.model.id}{label}{suffix}",
+            scaled(rates, match.model.uplift(region)),
+            stretch(match.model.prices, at),
+            estimated=match.estimated or bool(guess),
+            why=why,
+        )
+
+    def _at_tier(self, model: Model, price: Price, tier: str) -> tuple[Rates, str]:
+        """The rates of a tier, and what had to be assumed: always on the dear side."""
+        if tier == STANDARD:
+            return price.rates, ""
+        listed = tier_rates(price, tier)
+        if listed is not None:
+            return listed, ""
+        if tier in ("batch", "flex"):
+            return price.rates, f"no {tier} price is listed, priced as standard"
+        if tier in PREMIUM:
+            shelf = self._shelf(model.provider)
+            ratio = shelf.premium(tier) if shelf else ONE
+            return scaled(price.rates, ratio), f"no {tier} price is listed, priced at {ratio.num}/{ratio.den} of standard"
+        tables = (rates for name in price.tiers if (rates := tier_rates(price, name)) is not None)
+        return dearest((price.rates, *tables)), f"the tier {tier[:40]!r} is unknown, priced at the dearest known one"
+
+
+def _joined(entry: str, more: str) -> str:
+    """Entry ids of a call with several usages, each once."""
+    if not entry or not more or more in entry.split(","):
+        return entry or more
+    return f"{entry},{more}"
+
+
+def _line(sheet: Sheet, unit: Unit, count: int, threshold: int, rates: Mapping[Unit, int]) -> Line:
+    if unit not in rates:
+        odd = sheet.odd_cost(unit, count)
+        note = "no price is known" if odd is None else "not a whole rate per unit, or a variant's plain rate"
+        return Line(unit, count, None, odd or 0, note, sheet.entry)
+    notes = []
+    source = sheet.sources.get(unit, unit)
+    if source != unit:
+        notes.append(f"no rate of its own, priced as {source}")
+    if threshold and unit in TOKEN_UNITS and rates[unit] != sheet.rates[unit]:
+        notes.append(f"rate of requests above {threshold:,} input tokens")
+    return Line(unit, count, rates[unit], rates[unit] * count, "; ".join(notes), sheet.entry)

@@ -1,0 +1,125 @@
+"""Which provider bills for a host, and under which names a provider is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+PROVIDERS: Final[Mapping[str, str]] = {
+    "azure.ai.inference": "azure",
+    "azure.ai.openai": "azure",
+    "azure_ai": "azure",
+    "azure_openai": "azure",
+    "az.ai.inference": "azure",
+    "az.ai.openai": "azure",
+    "aws.bedrock": "aws",
+    "aws_bedrock": "aws",
+    "bedrock": "aws",
+    "bedrock_converse": "aws",
+    "fireworks_ai": "fireworks",
+    "gcp.gemini": "google",
+    "gcp.gen_ai": "google",
+    "gemini": "google",
+    "google-gla": "google",
+    "google_genai": "google",
+    "gcp.vertex_ai": "google-vertex",
+    "vertex": "google-vertex",
+    "vertex_ai": "google-vertex",
+    "vertexai": "google-vertex",
+    "grok": "x-ai",
+    "x_ai": "x-ai",
+    "xai": "x-ai",
+    "meta-llama": "meta",
+    "mistral_ai": "mistral",
+    "mistralai": "mistral",
+    "moonshot": "moonshotai",
+    "moonshot_ai": "moonshotai",
+    "together_ai": "together",
+    "voyage": "voyageai",
+    "z-ai": "zai",
+}
+"""Other people's names of a provider (OpenTelemetry's, LiteLLM's, gateways' vendor prefixes), by the catalog's own."""
+
+_HOSTS: Final[Mapping[str, str]] = {
+    "api.openai.com": "openai",
+    "us.api.openai.com": "openai",
+    "eu.api.openai.com": "openai",
+    "api.anthropic.com": "anthropic",
+    "generativelanguage.googleapis.com": "google",
+    "aiplatform.googleapis.com": "google-vertex",
+    "openrouter.ai": "openrouter",
+    "api.openrouter.ai": "openrouter",
+    "api.groq.com": "groq",
+    "api.together.xyz": "together",
+    "api.together.ai": "together",
+    "api.deepseek.com": "deepseek",
+    "api.x.ai": "x-ai",
+    "api.mistral.ai": "mistral",
+    "codestral.mistral.ai": "mistral",
+    "api.cohere.ai": "cohere",
+    "api.cohere.com": "cohere",
+    "api.perplexity.ai": "perplexity",
+    "api.fireworks.ai": "fireworks",
+    "api.cerebras.ai": "cerebras",
+    "api.arcee.ai": "arcee",
+    "api.avian.io": "avian",
+    "inference.baseten.co": "baseten",
+    "api.cloudflare.com": "cloudflare",
+    "api.cursor.com": "cursor",
+    "api.doubleword.ai": "doubleword",
+    "api.elevenlabs.io": "elevenlabs",
+    "api.githubcopilot.com": "github-copilot",
+    "api.meta.ai": "meta",
+    "api.novita.ai": "novita",
+    "oai.endpoints.kepler.ai.cloud.ovh.net": "ovhcloud",
+    "api.quicksilverpro.io": "quicksilverpro",
+    "api.typesafe.ai": "typesafe",
+    "api.voyageai.com": "voyageai",
+    "api.z.ai": "zai",
+    "open.bigmodel.cn": "zhipuai",
+}
+
+_PATTERNS: Final = tuple(
+    (re.compile(pattern), provider)
+    for pattern, provider in (
+        (r"[a-z0-9-]+-aiplatform\.googleapis\.com", "google-vertex"),
+        (r"aiplatform\.[a-z]+\.rep\.googleapis\.com", "google-vertex"),
+        (r"bedrock-(?:runtime|mantle)(?:-fips)?\.[a-z0-9-]+\.(?:amazonaws\.com(?:\.cn)?|api\.aws)", "aws"),
+        (r".+\.(?:openai\.azure\.(?:com|us)|azure-api\.net|cognitiveservices\.azure\.com|services\.ai\.azure\.com)", "azure"),
+        (r".+\.inference\.ai\.azure\.com", "azure"),
+        (r".+\.(?:cloud\.databricks\.com|azuredatabricks\.net|gcp\.databricks\.com)", "databricks"),
+        (r"api\.(?:us|(?:eu|in|sg)\.residency)\.elevenlabs\.io", "elevenlabs"),
+        (r"api\.minimaxi?\.(?:com|io|chat)", "minimax"),
+        (r".+\.modal\.(?:run|direct)", "modal"),
+        (r"api\.moonshot\.(?:ai|cn)", "moonshotai"),
+        (r"(?:us-east-1|eu-west-1)\.api\.x\.ai", "x-ai"),
+    )
+)
+
+
+def provider_name(name: str) -> str:
+    """The catalog's name of a provider, out of any of its names."""
+    return PROVIDERS.get(name, name)
+
+
+def host_provider(host: str) -> str | None:
+    """Who bills for requests to `host` (a name, with or without a port), None when it is no known provider's."""
+    name = host.strip().lower().partition(":")[0].rstrip(".")
+    known = _HOSTS.get(name)
+    if known is not None:
+        return known
+    return next((provider for pattern, provider in _PATTERNS if pattern.fullmatch(name)), None)
+
+
+def host_region(host: str) -> str | None:
+    """The region that a host pins its answers to: a name, ``""`` where it pins none, None when it does not tell."""
+    name = host.strip().lower().partition(":")[0]
+    if name in ("us.api.openai.com", "eu.api.openai.com"):
+        return name[:2]
+    if name == "api.openai.com":
+        return ""
+    if name == "aiplatform.googleapis.com":
+        return "global"
+    place, found, _ = name.partition("-aiplatform.googleapis.com")
+    return place if found else None
