@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from . import anthropic_batches
 from .exchange import Answer, Exchange, Frame, Json, Refusal, new_id, paced, sse
 from .reply import Tokens
 from .route import Dialect, Route
@@ -104,7 +105,7 @@ def _usage(exchange: Exchange, tokens: Tokens, tier: str) -> Json:
     if exchange.reply.web_searches:
         usage["server_tool_use"] = {"web_search_requests": exchange.reply.web_searches, "web_fetch_requests": 0}
     iterations = [*_compaction(tokens), *map(dict, exchange.reply.iterations)]
-    echoed = {key: body[key] for key in ("speed", "inference_geo") if key in body}
+    echoed: Json = {key: body[key] for key in ("speed", "inference_geo") if key in body}
     return {**usage, **echoed, **({"iterations": iterations} if iterations else {})}
 
 
@@ -180,6 +181,13 @@ def _deltas(exchange: Exchange, block: Json, tokens: Tokens) -> list[Json]:
     return [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
 
 
+def _one_of_batch(exchange: Exchange, tier: str) -> tuple[Json, int]:
+    _check(exchange.body)
+    tokens = exchange.tokens(exchange.body["max_tokens"])
+    message = _message(exchange, tokens, tier)
+    return message, exchange.put(exchange.bill("batch", str(message["model"]), tokens, service_tier=tier))
+
+
 # -- free calls, errors -----------------------------------------------------------------------------------------
 
 
@@ -208,6 +216,7 @@ DIALECT = Dialect(
     routes=[
         Route("POST", re.compile("/v1/messages"), _messages),
         Route("POST", re.compile("/v1/messages/count_tokens"), _count, billable=False),
+        *anthropic_batches.routes(_one_of_batch),
         Route("GET", re.compile("/v1/models"), _models, billable=False, header="anthropic-version"),
         Route("POST", re.compile(f"{_VERTEX}:rawPredict"), _messages),
         Route("POST", re.compile(f"{_VERTEX}:streamRawPredict"), _streamed),

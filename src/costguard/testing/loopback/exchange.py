@@ -16,7 +16,10 @@ from .schema import example
 Json = dict[str, Any]
 
 _WORDS = ("one ", "two ", "six ", "ten ")
-_SPOKEN = ("messages", "input", "prompt", "system", "instructions", "tools", "contents", "systemInstruction", "content")
+_SPOKEN = frozenset(
+    ("messages", "input", "prompt", "system", "instructions", "tools", "contents", "systemInstruction", "content")
+    + ("requests", "instances")
+)
 
 
 class Refusal(Exception):

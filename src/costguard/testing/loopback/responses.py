@@ -131,12 +131,16 @@ def _item_events(
     exchange: Exchange, index: int, item: Json, tokens: Tokens
 ) -> tuple[list[Json], list[Json], list[Json]]:
     place = {"output_index": index, "item_id": item["id"]}
-    added = {"type": "response.output_item.added", "output_index": index, "item": {**item, "status": "in_progress"}}
+    added: Json = {
+        "type": "response.output_item.added",
+        "output_index": index,
+        "item": {**item, "status": "in_progress"},
+    }
     done = {"type": "response.output_item.done", "output_index": index, "item": item}
     if item["type"] == "message":
         return _message_events(exchange, place, added, done, tokens)
     if item["type"] == "function_call":
-        added["item"]["arguments"] = ""
+        added = {**added, "item": {**item, "status": "in_progress", "arguments": ""}}
         name = "response.function_call_arguments"
         delta = {"type": f"{name}.delta", **place, "delta": item["arguments"]}
         whole = {"type": f"{name}.done", **place, "name": item["name"], "arguments": item["arguments"]}
