@@ -20,7 +20,7 @@ _TYPES = {
     429: "rate_limit_error",
     529: "overloaded_error",
 }
-_VERTEX = r"/(?:v1|v1beta1/)?/?projects/.+/publishers/anthropic/models/(?P<model>[^/:]+)"
+_VERTEX = r"(?:/v1(?:beta1)?)?/projects/.+/publishers/anthropic/models/(?P<model>[^/:]+)"
 
 
 def _messages(exchange: Exchange) -> Answer:

@@ -11,8 +11,8 @@ _TYPES = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_
 
 
 def pattern(path: str) -> re.Pattern[str]:
-    """The path under OpenAI's own prefix, Azure's two, and none."""
-    return re.compile(rf"(?:/openai/deployments/(?P<deployment>[^/]+)|/openai/v1|/v1)?{path}")
+    """The path under OpenAI's own prefix, Azure's three, and none."""
+    return re.compile(rf"(?:/openai/deployments/(?P<deployment>[^/]+)|/openai/v1|/openai|/v1)?{path}")
 
 
 def served(exchange: Exchange, default: str = "loopback") -> str:

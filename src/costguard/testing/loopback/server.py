@@ -7,6 +7,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -223,7 +224,7 @@ class LoopbackProvider:
             chosen, scripted = self.reply, False
         reply = chosen(request) if callable(chosen) else chosen
         if not scripted and reply.tool_calls and dialect.has_tool_result(request.body):
-            reply = Reply(text="done")
+            reply = replace(reply, text="done", tool_calls=(), finish=None)
         return reply.filled(self._default)
 
 
