@@ -21,8 +21,13 @@ VERIFIED = frozenset(
 )
 """Days on which genai-prices verified service tiers and dated them so; the tiers themselves are older."""
 
-TIERS = {("processing", "batch"): "batch", ("service_tier", "flex"): "flex", ("service_tier", "priority"): "priority",
-         ("service_tier", "fast"): "fast", ("speed", "fast"): "fast"}
+TIERS = {
+    ("processing", "batch"): "batch",
+    ("service_tier", "flex"): "flex",
+    ("service_tier", "priority"): "priority",
+    ("service_tier", "fast"): "fast",
+    ("speed", "fast"): "fast",
+}
 
 UNITS: dict[str, tuple[str, int]] = {
     "input_mtok": ("input", 10**6),
@@ -58,35 +63,10 @@ def providers() -> list[types.Provider]:
     return data.providers
 
 
-def models(provider: types.Provider, other: dict[str, Entry], free: list[str]) -> list[Entry]:
+def models(provider: types.Provider, free: list[str]) -> list[Entry]:
     """Every model of one provider that has explicit rates or is listed as free."""
-    entries = []
-    for model in provider.models:
-        entry = read_model(model, free)
-        if entry is not None:
-            entries.append(entry)
-    known = {name for entry in entries for name in (entry["id"].lower(), *entry["names"])}
-    for name in other:
-        if name not in known:
-            claim(provider, name, entries, other)
-    return entries
-
-
-def claim(provider: types.Provider, name: str, entries: list[Entry], other: dict[str, Entry]) -> None:
-    """Give a name that only LiteLLM spells out to the model genai-prices takes it for, if the rates agree."""
-    import prices_litellm as litellm
-
-    found = next((model for model in provider.models if model.is_match(name)), None)
-    entry = next((entry for entry in entries if found is not None and entry["id"] == found.id), None)
-    if entry is None:
-        return
-    theirs = litellm.rates(other[name])
-    ours = current(entry)["rates"]
-    for unit in ("input", "output"):
-        a, b = (rate[0] if isinstance(rate, list) else rate for rate in (ours.get(unit, 0), theirs.get(unit, 0)))
-        if (a or b) and abs(a - b) * 100 > max(a, b):
-            return
-    entry["names"].append(name)
+    entries = (read_model(model, free) for model in provider.models)
+    return [entry for entry in entries if entry is not None]
 
 
 def read_model(model: types.ModelInfo, free: list[str]) -> Entry | None:
@@ -195,14 +175,16 @@ def exact(usd: Decimal, per: int) -> int | list[int]:
 
 
 def tiered(value: types.TieredPrices, per: int) -> list[Any]:
-    return [exact(value.base, per), *([step.start, exact(step.price, per)] for step in sorted(value.tiers, key=lambda step: step.start))]
+    """A base rate with its long-context rates, ascending."""
+    steps = sorted(value.tiers, key=lambda step: step.start)
+    return [exact(value.base, per), *([step.start, exact(step.price, per)] for step in steps)]
 
 
 def current(entry: Entry) -> Entry:
     """The price in force on the day the source was published."""
     today = max(PUBLISHED.values())
     whole = [price for price in entry["prices"] if "hours" not in price]
-    return next((price for price in whole if (price["from"] or "") <= today), whole[-1])
+    return next((price for price in whole if (price.get("from") or "") <= today), whole[-1])
 
 
 _LITERAL = re.compile(r"^\^((?:[\w@/-]|\\[.\[\]]|=)+)\$$")
@@ -217,7 +199,8 @@ def spellings(match: Any) -> tuple[list[str], list[str]]:
         literal = _LITERAL.match(match.regex)
         return ([re.sub(r"\\(.)", r"\1", literal[1])] if literal else []), []
     if isinstance(match, types.ClauseStartsWith | types.ClauseContains | types.ClauseEndsWith):
-        stem = re.sub(r"[-@/]$|-202\d-?$|(?<=gpt-4)-0$|-20\d\d-?$", "", next(iter(vars(match).values())).lower().lstrip("/"))
+        pattern = str(next(iter(vars(match).values()))).lower().lstrip("/")
+        stem = re.sub(r"[-@/]$|(?<=gpt-4)-0$|-20\d\d-?$", "", pattern)
         return [stem], [stem]
     parts = match.or_ if isinstance(match, types.ClauseOr) else match.and_[:1]
     names: list[str] = []

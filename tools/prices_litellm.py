@@ -10,6 +10,8 @@ from fractions import Fraction
 from importlib import metadata
 from typing import Any
 
+import prices_genai as genai
+
 Entry = dict[str, Any]
 
 MAP = "litellm/model_prices_and_context_window_backup.json"
@@ -56,7 +58,8 @@ FEES = {
 
 TIERS = {"": "standard", "_batches": "batch", "_flex": "flex", "_priority": "priority", "_ultrafast": "ultrafast"}
 _FIELD = re.compile(
-    rf"^({'|'.join(sorted(FIELDS, key=len, reverse=True))})(?:_above_(\d+)k_tokens)?({'|'.join(tier for tier in TIERS if tier)})?$"
+    rf"^({'|'.join(sorted(FIELDS, key=len, reverse=True))})"
+    rf"(?:_above_(\d+)k_tokens)?({'|'.join(tier for tier in TIERS if tier)})?$"
 )
 
 
@@ -76,7 +79,7 @@ def rows(providers: list[str]) -> dict[str, Entry]:
         for key, row in everything().items():
             if row.get("litellm_provider") != lite or "-x-" in key or "commitment" in key:
                 continue
-            name = key.removeprefix((prefix or lite) + "/").lower()
+            name = key.removeprefix((prefix or lite) + "/").removeprefix("accounts/fireworks/models/").lower()
             found.setdefault(name, row)
     return found
 
@@ -89,14 +92,15 @@ def pico(value: Any) -> int | None:
 
 
 def table(row: Entry) -> dict[str, dict[str, Any]]:
-    """All explicit token rates by tier and unit, long-context steps included."""
+    """All explicit token rates by tier and unit, long-context steps included. A zero is not a rate here: in this
+    source it stands for "unknown" as often as for "free"."""
     flat: dict[tuple[str, str], dict[int, int]] = {}
     for key, value in row.items():
         match = _FIELD.match(key)
         if match is None or value is None:
             continue
         amount = pico(value)
-        if amount is not None:
+        if amount:
             flat.setdefault((TIERS[match[3] or ""], FIELDS[match[1]]), {})[int(match[2] or 0) * 1000] = amount
     found: dict[str, dict[str, Any]] = {}
     for (tier, unit), steps in flat.items():
@@ -110,10 +114,14 @@ def table(row: Entry) -> dict[str, dict[str, Any]]:
 def rates(row: Entry) -> Entry:
     """The standard rates, fees included; empty when the row has none, for a row without rates is not free."""
     found = dict(table(row).get("standard", {}))
+    if not found and "input_cost_per_token" in row and row.get("mode") in ("chat", "completion", "responses"):
+        return {}
     for key, unit in FEES.items():
         amount = pico(row.get(key))
-        if amount:
+        if amount and (unit != "rerank_searches" or row.get("mode") == "rerank"):
             found[unit] = amount
+    if row.get("mode") == "image_generation" and pico(row.get("input_cost_per_image")):
+        found.setdefault("images", pico(row["input_cost_per_image"]))
     for key in ("output_cost_per_second", "input_cost_per_second"):
         if row.get(key):
             unit = "video_seconds" if row.get("mode") == "video_generation" else "audio_seconds"
@@ -124,7 +132,7 @@ def rates(row: Entry) -> Entry:
     search = row.get("search_context_cost_per_query")
     if found and search:
         found["web_searches"] = max(pico(value) or 0 for value in search.values())
-    return found if any(first(rate) for rate in found.values()) else {}
+    return found
 
 
 def first(rate: Any) -> int:
@@ -143,8 +151,9 @@ def facts(row: Entry) -> Entry:
         found["caps"] = caps
     if row.get("deprecation_date"):
         found["retired"] = row["deprecation_date"]
+    special = row.get("provider_specific_entry") or {}
     regions = {
-        region: row.get(f"regional_processing_uplift_multiplier_{region}") or (row.get("provider_specific_entry") or {}).get(region)
+        region: row.get(f"regional_processing_uplift_multiplier_{region}") or special.get(region)
         for region in ("us", "eu")
     }
     regions["*"] = row.get("regional_endpoint_uplift_multiplier")
@@ -154,35 +163,35 @@ def facts(row: Entry) -> Entry:
     return found
 
 
-def complete(price: Entry, row: Entry, now: bool) -> None:
-    """Add the rates and tiers the first source lacks. To a price of another day only in proportion to its input."""
-    import prices_genai as genai
-
+def complete(price: Entry, row: Entry, *, now: bool) -> None:
+    """Add the rates and tiers the first source lacks; to a price of another day only in proportion to its input."""
     listed = table(row)
     standard = listed.pop("standard", {})
-    home = standard if now else price["rates"]
     if now:
         for unit, rate in rates(row).items():
             price["rates"].setdefault(unit, rate)
     else:
-        for unit, rate in standard.items():
-            if unit not in price["rates"] and "input" in price["rates"] and "input" in standard and first(standard["input"]):
-                price["rates"][unit] = genai.scale(rate, Fraction(first(price["rates"]["input"]), first(standard["input"])))
+        factor = Fraction(first(price["rates"].get("input", 0)), first(standard.get("input", 0)) or 1)
+        for unit, rate in rates(row).items():
+            if unit not in FIELDS.values():
+                price["rates"].setdefault(unit, rate)
+            elif factor:
+                price["rates"].setdefault(unit, genai.scale(rate, factor))
+    if price["rates"].get("reasoning") == price["rates"].get("output"):
+        price["rates"].pop("reasoning", None)
+    tiers = price.get("tiers", {})
     for tier, tier_rates in listed.items():
         mine = tier_rates if now else genai.proportional(tier_rates, standard, price["rates"])
-        known = price.setdefault("tiers", {}).setdefault(tier, {})
-        for unit, rate in mine.items():
-            if tier not in ("priority", "ultrafast") and first(rate) > first(price["rates"].get(unit, rate)):
-                continue
-            known.setdefault(unit, rate)
-        if not known:
-            del price["tiers"][tier]
-    if not price.get("tiers"):
-        price.pop("tiers", None)
-    _ = home
+        known = tiers.get(tier, {})
+        fit = {unit: rate for unit, rate in mine.items() if unit != "reasoning" and fits(tier, rate, price["rates"].get(unit))}
+        if {**fit, **known}:
+            tiers[tier] = {**fit, **known}
+    if tiers:
+        price["tiers"] = tiers
 
 
-def first_party(row: Entry, pages: list[str]) -> bool:
-    """Whether LiteLLM cites a page of the provider's own."""
-    source = str(row.get("source", ""))
-    return not pages or any(page in source for page in pages)
+def fits(tier: str, rate: Any, standard: Any) -> bool:
+    """Whether a tier's rate is plausible: no discount tier costs more than standard, no premium one less."""
+    if standard is None:
+        return True
+    return first(rate) >= first(standard) if tier in ("priority", "ultrafast") else first(rate) <= first(standard)

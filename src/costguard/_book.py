@@ -120,7 +120,8 @@ def refusals_of(books: Books, legs: tuple[Leg, ...], amount: Nano) -> Iterator[R
     for leg in legs:
         if leg.hard:
             spent, held = _totals(books, leg)
-            if spent + held + amount > leg.limit:
+            # A call that costs nothing passes a spent budget.
+            if amount and spent + held + amount > leg.limit:
                 yield Refusal(leg, spent, held, amount)
 
 
@@ -141,9 +142,13 @@ def _totals(books: Books, leg: Leg) -> tuple[Nano, Nano]:
     if not leg.slots:
         row = books.get((leg.budget, leg.window), EMPTY)
         return row.spent, row.held
-    last = int(leg.window)
-    rows = [books.get((leg.budget, f"{slot:012d}"), EMPTY) for slot in range(last - leg.slots, last + 1)]
+    rows = _slots(books, leg)
     return sum(row.spent for row in rows), sum(row.held for row in rows)
+
+
+def _slots(books: Books, leg: Leg) -> list[Row]:
+    last = int(leg.window)
+    return [books.get((leg.budget, f"{slot:012d}"), EMPTY) for slot in range(last - leg.slots, last + 1)]
 
 
 def _held(books: Books, legs: tuple[Leg, ...], amount: Nano) -> Iterator[tuple[WindowKey, Row]]:
@@ -166,7 +171,8 @@ def _end(books: Books, entry: Entry, to: State, actual: Nano) -> Step:
         key = (leg.budget, leg.window)
         row = books.get(key) or Row(ends=_forgotten(leg))
         total = _totals(books, leg)[0] + actual - entry.booked
-        passed = [mark for mark in leg.marks if mark[1] <= total and mark[0] > row.fired]
+        fired = max(row.fired, *(earlier.fired for earlier in _slots(books, leg))) if leg.slots else row.fired
+        passed = [mark for mark in leg.marks if mark[1] <= total and mark[0] > fired]
         crossings += [Crossing(leg, percent, total) for percent, _ in passed]
         rows[key] = replace(
             row,

@@ -16,7 +16,7 @@ from ._ceiling import Ceiling
 from ._hosts import host_provider, host_region, provider_name
 from ._match import LONGEST, forms, tidy, vendor
 from ._models import ANYWHERE, Match, Model, Shelf
-from ._money import PICO_PER_NANO, nano_up
+from ._money import PICO_PER_NANO
 from ._own import Number, OwnPrices
 from ._rates import (
     ONE,
@@ -109,11 +109,11 @@ class Catalog:
         pico = 0
         entry = ""
         estimated = False
-        missing: list[Unit] = []
+        missing: set[Unit] = set()
         for usage in usages:
-            estimated = estimated or usage.estimated
             if usage.reported:
                 pico += usage.reported * PICO_PER_NANO
+                estimated = estimated or usage.estimated
                 entry = _joined(entry, "reported")
                 continue
             sheet = self._sheets.get((provider, model, usage.model, usage.tier, usage.region))
@@ -121,18 +121,14 @@ class Catalog:
                 sheet = self._sheet(provider, model, usage.model, usage.tier, usage.region, at)
             counts = usage.counts
             rates = sheet.band(counts)[1] if sheet.bands else sheet.rates
-            estimated = estimated or sheet.estimated
-            entry = sheet.entry if not entry else _joined(entry, sheet.entry)
-            for unit, count in counts.items():
-                if unit in rates:
+            try:
+                for unit, count in counts.items():
                     pico += rates[unit] * count
-                else:
-                    odd = sheet.odd_cost(unit, count)
-                    if odd is None:
-                        missing.append(unit)
-                    else:
-                        pico += odd
-        return Cost(nano_up(pico), entry, estimated, tuple(sorted(set(missing))) if missing else ())
+            except KeyError:
+                pico += _slowly(sheet, rates, counts, unit, missing)
+            estimated = estimated or usage.estimated or sheet.estimated
+            entry = sheet.entry if not entry else _joined(entry, sheet.entry)
+        return Cost(-(-pico // PICO_PER_NANO), entry, estimated, tuple(sorted(missing)) if missing else ())
 
     def explain(self, provider: str, model: str, usages: Sequence[Usage], at: float) -> Explanation:
         """The lines that `cost` adds up, for people."""
@@ -262,7 +258,7 @@ class Catalog:
         for other in (*shelf.delegates, *((provider_name(maker),) if maker else ())):
             resold = self._shelf(other) if other != provider else None
             found = resold.find(bare) if resold else None
-            if found is not None and found.model.id:
+            if found is not None:
                 sure = other in shelf.delegates
                 why = "" if sure else f"{name} is not listed for {provider}, priced as {other} sells it"
                 return replace(found, estimated=found.estimated or not sure, why=found.why or why)
@@ -361,6 +357,25 @@ def _joined(entry: str, more: str) -> str:
     if not entry or not more or more in entry.split(","):
         return entry or more
     return f"{entry},{more}"
+
+
+def _slowly(sheet: Sheet, rates: Mapping[Unit, int], counts: Mapping[Unit, int], first: Unit, missing: set[Unit]) -> int:
+    """What is left to add from `first` on, where the fast loop met a unit without a whole rate."""
+    pico = 0
+    started = False
+    for unit, count in counts.items():
+        started = started or unit == first
+        if not started:
+            continue
+        if unit in rates:
+            pico += rates[unit] * count
+            continue
+        odd = sheet.odd_cost(unit, count)
+        if odd is None:
+            missing.add(unit)
+        else:
+            pico += odd
+    return pico
 
 
 def _line(sheet: Sheet, unit: Unit, count: int, threshold: int, rates: Mapping[Unit, int]) -> Line:

@@ -97,6 +97,10 @@ _PATTERNS: Final = tuple(
     )
 )
 
+_PINNED: Final = re.compile(
+    r"([a-z0-9-]+)-aiplatform\.googleapis\.com|bedrock-(?:runtime|mantle)(?:-fips)?\.([a-z0-9-]+)\..+"
+)
+
 
 def provider_name(name: str) -> str:
     """The catalog's name of a provider, out of any of its names."""
@@ -121,5 +125,5 @@ def host_region(host: str) -> str | None:
         return ""
     if name == "aiplatform.googleapis.com":
         return "global"
-    place, found, _ = name.partition("-aiplatform.googleapis.com")
-    return place if found else None
+    pinned = _PINNED.fullmatch(name)
+    return None if pinned is None else pinned[1] or pinned[2]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import reduce
 from statistics import median_low
 from typing import Any, Final
 
-from ._match import KINDS, forms, shared, tidy, without_dates, without_stages, without_variant, words
+from ._match import KINDS, LONGEST, forms, shared, tidy, without_dates, without_stages, without_variant, words
 from ._rates import ONE, Price, Rates, Ratio, larger, premium, price_at, read_rate, tier_rates
 
 ANYWHERE: Final = "?"
 """The region of a call that nothing is known of: the dearest one."""
 
-OUTLIER: Final = 8
+OUTLIER: Final = 6
 """A model that costs more than this many times its family's median does not stand in for an unknown one."""
 
 
@@ -52,7 +52,7 @@ class Model:
 
     def current(self, at: float) -> bool:
         """Whether it can still be called at `at`."""
-        return self.retired != "past" and not (self.retired and day(self.retired) <= at)
+        return not self.retired or (self.retired != "past" and at < day(self.retired))
 
     def uplift(self, region: str | None) -> Ratio:
         """The factor on token rates when the call is served in `region`, the largest one for `ANYWHERE`."""
@@ -135,6 +135,7 @@ class Shelf:
                 self._names.setdefault(name.lower(), index)
             for stem in entry.get("stems", ()):
                 self._stems.setdefault(stem, index)
+        self._kinship: list[tuple[tuple[str, ...], Model]] | None = None
         self._rolling: set[str] = set()
         for name, target in raw.get("aliases", {}).items():
             self._names[name] = self._names[target["to"].lower()]
@@ -188,24 +189,24 @@ class Shelf:
         run of leading words in common. One that costs many times its family's median is left out, so that a niche
         model does not make every unknown one look absurdly dear."""
         asked = words(tidy(name))
-        pool = list(self._current(at, frozenset(asked) & KINDS))
+        pool = self._pool(frozenset(asked) & KINDS, at)
         if not pool:
             return None
-        closest = max(shared(words(model.id), asked) for model in pool)
-        family = [model for model in pool if shared(words(model.id), asked) == closest]
-        typical = median_low(sorted(_weight(model, at) for model in family))
-        usual = [model for model in family if _weight(model, at) <= OUTLIER * typical]
-        chosen = max(usual, key=lambda model: (_weight(model, at), model.id))
-        why = f"{name} is unknown, priced as {chosen.id}, the dearest of its family"
+        closest = max(shared(theirs, asked) for theirs, _ in pool)
+        family = [(_weight(model, at), model.id, model) for theirs, model in pool if shared(theirs, asked) == closest]
+        typical = median_low(weight for weight, _, _ in family)
+        _, _, chosen = max(one for one in family if one[0] <= OUTLIER * typical)
+        why = f"{name[:LONGEST]} is unknown, priced as {chosen.id}, the dearest of its family"
         return Match(chosen, estimated=True, why=why, closeness=closest)
 
-    def _current(self, at: float, kind: frozenset[str]) -> Iterator[Model]:
+    def _pool(self, kind: frozenset[str], at: float) -> list[tuple[tuple[str, ...], Model]]:
         """Models that can still be called and cost something, of one kind; of any kind when there is none."""
-        live = [model for model in self.every() if model.current(at) and not model.free]
-        priced = [model for model in live if _weight(model, at)]
-        same = [model for model in priced if frozenset(words(model.id)) & KINDS == kind]
-        chat = [model for model in same if {"input", "output"} <= price_at(model.prices, at).rates.keys()]
-        yield from chat or same or priced
+        if self._kinship is None:
+            self._kinship = [(words(model.id), model) for model in self.every() if not model.free]
+        priced = [one for one in self._kinship if one[1].current(at) and _weight(one[1], at)]
+        same = [one for one in priced if KINDS.intersection(one[0]) == kind]
+        chat = [one for one in same if {"input", "output"} <= price_at(one[1].prices, at).rates.keys()]
+        return chat or same or priced
 
     def premium(self, tier: str) -> Ratio:
         """The largest factor between `tier` and standard that any model of this provider has."""

@@ -37,7 +37,7 @@ class Scope:
         parent: the scope outside the innermost block.
     """
 
-    tags: Mapping[str, str] = field(default=MappingProxyType({}))
+    tags: Mapping[str, str] = field(default_factory=dict)
     enclosing: tuple[tuple[Budget, str], ...] = ()
     run: str = PROCESS_RUN
     parent: Scope | None = None
@@ -85,12 +85,22 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
     return within
 
 
-def declared() -> tuple[Budget, ...]:
-    """Every limit written in a `budgeted(...)` with a scope of its own: it holds for all calls of that scope."""
-    return tuple(_declared.values())
+class Declarations:
+    """Every limit written in a `budgeted(...)` with a scope of its own: it holds for all calls of that scope.
+
+    Attributes:
+        budgets: a new tuple after each change, so that a reader can tell by identity whether there was one.
+    """
+
+    def __init__(self) -> None:
+        self.budgets: tuple[Budget, ...] = ()
+
+    def add(self, budget: Budget) -> None:
+        """Declare a budget; the last declaration of a name holds."""
+        self.budgets = (*(known for known in self.budgets if known.name != budget.name), budget)
 
 
-_declared: Final[dict[str, Budget]] = {}
+declarations: Final = Declarations()
 
 
 class budgeted:  # noqa: N801 - used as a decorator and in a with statement, where the language's habit is lower case
@@ -153,18 +163,18 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
             **self.tags,
         )
         if self.budget.period is not RUN and self.tags:
-            _declared[self.budget.name] = self.budget
+            declarations.add(self.budget)
 
     def _enter(self) -> Scope:
         return enter(self.tags, () if self.budget is None else (self.budget,))
 
-    def __enter__(self) -> Scope:
+    def __enter__(self) -> Any:
         return self._enter()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         leave()
 
-    async def __aenter__(self) -> Scope:
+    async def __aenter__(self) -> Any:
         return self._enter()
 
     async def __aexit__(
@@ -187,7 +197,7 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
         """A limit with neither scope nor name is the function's own, and its books are named after it."""
         if self.budget is None or self.tags or self.budget.name != "everything":
             return self
-        named = budgeted()
+        named = type(self)()
         named.budget = renamed(self.budget, f"{function.__module__}.{function.__qualname__}")
         return named
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+
 from typing import Final, Literal
 
 INPUT_UNITS: Final = (
@@ -50,8 +50,6 @@ Nano = int
 STANDARD: Final = "standard"
 """The service tier of a plain on-demand call. Others: batch, flex, priority."""
 
-_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
-_NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class Usage:
         estimated: whether costguard had to guess a part (a stream that ended early, an unknown media size).
     """
 
-    counts: Mapping[Unit, int] = field(default=_NOTHING)
+    counts: Mapping[Unit, int] = field(default_factory=dict)
     model: str | None = None
     tier: str = STANDARD
     region: str | None = None
@@ -103,6 +101,7 @@ class Call:
         output_unit: the dearest unit the answer can hold; None for operations with no token output.
         tier: the service tier asked for.
         cap: the request field that caps output tokens, where costguard may lower it; None where it may not.
+        asks_for_usage: whether the answer reports its usage only because costguard asks for it.
     """
 
     provider: str
@@ -110,13 +109,14 @@ class Call:
     operation: str = "chat"
     host: str = ""
     stream: bool = False
-    bound: Mapping[Unit, int] = field(default=_NOTHING)
+    bound: Mapping[Unit, int] = field(default_factory=dict)
     input_known: bool = True
     max_output: int | None = None
     choices: int = 1
     output_unit: Unit | None = "output"
     tier: str = STANDARD
     cap: str | None = None
+    asks_for_usage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +276,7 @@ class CostEvent:
     usages: tuple[Usage, ...]
     cost: Cost
     held: Nano = 0
-    tags: Mapping[str, str] = field(default=_NO_TAGS)
+    tags: Mapping[str, str] = field(default_factory=dict)
     budgets: tuple[str, ...] = ()
     outcome: Outcome = "ok"
     error: str | None = None

@@ -1,0 +1,80 @@
+"""Limits on what a program spends on language models, enforced before the money is spent.
+
+    import costguard
+    costguard.instrument()
+
+    @costguard.budgeted(feature="customer-support", limit="$500/month", alert_at=(50, 80, 95))
+    def answer(question): ...
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import prices
+from ._accounts import (
+    BudgetStatus,
+    Decision,
+    Estimate,
+    Spend,
+    Status,
+    can_afford,
+    estimate,
+    explain,
+    flush,
+    spend,
+    status,
+    track,
+)
+from ._budget import Budget, budget
+from ._process import budgeted, configure, instrument, uninstrument
+from ._scope import wrap
+from ._types import Alert, CostEvent, Usage
+from .errors import (
+    BudgetExceededError,
+    ConfigError,
+    CostguardError,
+    LedgerUnavailableError,
+    MissingExtraError,
+    UnknownPriceError,
+)
+
+__all__ = [
+    "Alert",
+    "Budget",
+    "BudgetExceededError",
+    "BudgetStatus",
+    "ConfigError",
+    "CostEvent",
+    "CostguardError",
+    "Decision",
+    "Estimate",
+    "LedgerUnavailableError",
+    "MissingExtraError",
+    "Spend",
+    "Status",
+    "UnknownPriceError",
+    "Usage",
+    "budget",
+    "budgeted",
+    "can_afford",
+    "configure",
+    "estimate",
+    "explain",
+    "flush",
+    "instrument",
+    "prices",
+    "spend",
+    "status",
+    "track",
+    "uninstrument",
+    "wrap",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("costguard-ai")
+    raise AttributeError(f"module 'costguard' has no attribute {name!r}")

@@ -1,0 +1,152 @@
+"""The process's current guard, and the only module that reads the environment."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from ._budget import Budget, clean_tags
+from ._catalog import Catalog
+from ._guard import Guard, Mode, OnAlert
+from ._patch import Patches
+from ._shield import shielded
+from ._snapshot import load
+from .errors import ConfigError
+from .exporters import open_exporter
+from .ledgers import open_ledger
+from .ports import Exporter, Ledger
+from .providers import load_providers
+
+OnUnknownPrice = Literal["estimate", "raise"]
+_TRUE: Final = ("1", "true", "yes", "on")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What costguard reads from the environment, each overridden by an argument.
+
+    Attributes:
+        disabled: ``COSTGUARD_DISABLED``: `instrument` leaves the SDKs untouched.
+        mode: ``COSTGUARD_MODE``: ``enforce`` or ``observe``.
+        ledger: ``COSTGUARD_LEDGER``: a ledger's URL.
+        exporters: ``COSTGUARD_EXPORTERS``: names, separated by commas.
+        environment: ``COSTGUARD_ENVIRONMENT``: the ``environment`` tag of every call.
+    """
+
+    disabled: bool
+    mode: str
+    ledger: str
+    exporters: tuple[str, ...]
+    environment: str | None
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> Environment:
+        """Read the variables named above."""
+        names = env.get("COSTGUARD_EXPORTERS", "").split(",")
+        return cls(
+            disabled=env.get("COSTGUARD_DISABLED", "").strip().lower() in _TRUE,
+            mode=env.get("COSTGUARD_MODE", "enforce"),
+            ledger=env.get("COSTGUARD_LEDGER", "memory://"),
+            exporters=tuple(name.strip() for name in names if name.strip()),
+            environment=env.get("COSTGUARD_ENVIRONMENT") or None,
+        )
+
+
+class Costguard:
+    """The state of one process: its catalog, its current guard, and the patches that lead to it."""
+
+    def __init__(self) -> None:
+        self.catalog = Catalog(load)
+        self.patches = Patches(lambda: self._guard)
+        self._guard: Guard | None = None
+        self._lock = threading.RLock()
+        self._at_exit = False
+
+    @property
+    def guard(self) -> Guard:
+        """The current guard, made from the environment if nobody configured one."""
+        guard = self._guard
+        return self.configure() if guard is None else guard
+
+    def configure(
+        self,
+        *,
+        budgets: Iterable[Budget] = (),
+        ledger: str | Ledger | None = None,
+        exporters: Iterable[str | Exporter] | None = None,
+        tags: Mapping[str, str] | None = None,
+        mode: Mode | None = None,
+        on_unknown_price: OnUnknownPrice = "estimate",
+        on_alert: OnAlert | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> Guard:
+        """Replace the current guard; see `costguard.configure`."""
+        env = Environment.read(os.environ)
+        mode_given = mode if mode is not None else env.mode
+        if mode_given not in ("enforce", "observe"):
+            raise ConfigError(f"mode={mode_given!r}: allowed are 'enforce' and 'observe'")
+        if on_unknown_price not in ("estimate", "raise"):
+            raise ConfigError(f"on_unknown_price={on_unknown_price!r}: allowed are 'estimate' and 'raise'")
+        if on_alert is not None and not callable(on_alert):
+            raise ConfigError(f"on_alert={on_alert!r} cannot be called")
+        opened = ledger if isinstance(ledger, Ledger) else open_ledger(_text("ledger", ledger or env.ledger))
+        guard = Guard(
+            self.catalog,
+            opened,
+            exporters=[open_exporter(one) for one in (env.exporters if exporters is None else exporters)],
+            budgets=_budgets(budgets),
+            tags=clean_tags({"environment": env.environment, **(tags or {})}),
+            mode="observe" if mode_given == "observe" else "enforce",
+            strict_prices=on_unknown_price == "raise",
+            on_alert=on_alert,
+            clock=clock,
+        )
+        with self._lock:
+            before, self._guard = self._guard, guard
+            if not self._at_exit:
+                self._at_exit = True
+                atexit.register(self._exit)
+        if before is not None:
+            before.flush()
+        return guard
+
+    def instrument(self) -> bool:
+        """Wrap the SDKs; False when ``COSTGUARD_DISABLED`` is set and nothing was touched."""
+        if Environment.read(os.environ).disabled:
+            return False
+        with self._lock:
+            _ = self.guard
+            self.patches.install(load_providers())
+        return True
+
+    def uninstrument(self) -> None:
+        """Restore the SDKs."""
+        with self._lock:
+            self.patches.uninstall()
+
+    def _exit(self) -> None:
+        with shielded("closing at exit"):
+            if self._guard is not None:
+                self._guard.close()
+
+
+def _budgets(budgets: Any) -> list[Budget]:
+    listed = list(budgets)
+    for one in listed:
+        if not isinstance(one, Budget):
+            raise ConfigError(f"budgets: {one!r} is no budget; make one with costguard.budget('$5/day', feature=...)")
+    return listed
+
+
+def _text(knob: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{knob}={value!r}: give a URL such as 'memory://' or a ledger object")
+    return value
+
+
+state: Final = Costguard()

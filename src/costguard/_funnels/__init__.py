@@ -1,0 +1,1 @@
+"""How each kind of seam is wrapped: the only code that knows both an SDK's calling convention and the guard."""

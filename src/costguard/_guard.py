@@ -1,0 +1,394 @@
+"""The guard: it holds catalog, ledger, journal and exporters, and carries out a call's effects in two colours."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final, Literal, TypeVar, cast
+
+from . import _scope
+from ._admission import Admission
+from ._biller import Biller
+from ._catalog import Catalog
+from ._meter import SEND, Effect, Ending, Flow, Meter, Plan, Reserve, call_flow
+from ._shield import log, shielded
+from ._types import Alert, Balance, Call, Cost, CostEvent, Crossing, Granted, Leg, Outcome, Refused, Usage
+from .errors import BudgetExceededError
+from .journals.memory import MemoryJournal
+from .ports import Exporter, Ledger
+
+T = TypeVar("T")
+Mode = Literal["enforce", "observe"]
+OnAlert = Callable[[Alert], object]
+
+LEASE: Final = 3600.0
+"""Seconds after which a hold that nobody settled is charged: above any SDK's time-out with its retries."""
+_REAP_EVERY: Final = 30.0
+_DEFERRED_KEPT: Final = 10_000
+
+
+class Ids:
+    """Ids that sort by time and never repeat, not in a forked child either."""
+
+    def __init__(self) -> None:
+        self._begin()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        self._prefix = f"{time.time_ns():016x}{os.urandom(5).hex()}"
+        self._count = itertools.count()
+
+    def __call__(self) -> str:
+        """A new id."""
+        return f"{self._prefix}{next(self._count):010x}"
+
+
+class Seen:
+    """Remembers what was said already, within bounds, so that a warning comes once."""
+
+    def __init__(self, kept: int = 1000) -> None:
+        self._kept = kept
+        self._things: dict[Any, None] = {}
+
+    def first(self, thing: Any) -> bool:
+        """Whether `thing` has not been seen yet."""
+        if thing in self._things:
+            return False
+        if len(self._things) >= self._kept:
+            self._things.pop(next(iter(self._things)), None)
+        self._things[thing] = None
+        return True
+
+
+class Guard:
+    """Meters calls against budgets. One is current in a process; a call stays with the one that admitted it.
+
+    Args:
+        catalog: what calls cost.
+        ledger: where holds and charges are counted.
+        exporters: told of each finished call and alert.
+        budgets: limits set up beside those declared with `budgeted`.
+        tags: attribution of calls that carry none of their own.
+        mode: ``observe`` never refuses and notes what it would have refused.
+        strict_prices: whether a model without a price of its own is refused.
+        on_alert: told of each threshold a budget reaches.
+        clock: UTC epoch seconds.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        ledger: Ledger,
+        *,
+        exporters: Iterable[Exporter] = (),
+        budgets: Iterable[Any] = (),
+        tags: Mapping[str, str] | None = None,
+        mode: Mode = "enforce",
+        strict_prices: bool = False,
+        on_alert: OnAlert | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.catalog = catalog
+        self.biller = Biller(catalog)
+        self.ledger = ledger
+        self.exporters = list(exporters)
+        self.admission = Admission(budgets)
+        self.journal = MemoryJournal()
+        self.tags = dict(tags or {})
+        self.mode: Mode = mode
+        self.clock = clock
+        self.unmetered_calls: dict[str, int] = {}
+        self._strict_prices = strict_prices
+        self._on_alert = on_alert
+        self._seen = Seen()
+        self._reap_at = 0.0
+        self._deferred: dict[str, Meter] = {}
+        self._counted: deque[str] = deque(maxlen=_DEFERRED_KEPT)
+        # Finalisers run in any thread, also while that thread holds a lock of ours: they only append here.
+        self._dropped: queue.SimpleQueue[Callable[[], Ending | None]] = queue.SimpleQueue()
+        self._inside: set[int] = set()
+
+    # -- one call ----------------------------------------------------------------------------------------------
+
+    def begin(self, call: Call) -> Meter:
+        """A meter for a call that is about to be made here and now."""
+        self.drain()
+        at = self.clock()
+        if at >= self._reap_at:
+            self._reap(at)
+        provider = self.biller.of_call(call.provider, call.host, call.model, at)
+        if provider != call.provider:
+            call = replace(call, provider=provider)
+        scope = _scope.current()
+        plan = Plan(
+            legs=self.admission.legs(scope, at) if not self.tags else self.admission.legs(self._with_tags(scope), at),
+            tags={**self.tags, **scope.tags},
+            observe=self.mode == "observe",
+            strict_prices=self._strict_prices,
+            warn=self._warn,
+        )
+        return Meter(ids(), call, self.catalog, plan, at, LEASE)
+
+    def drive(self, meter: Meter, billed: Callable[[BaseException], bool | None], send: Callable[[], T]) -> T:
+        """Carry out a call's effects; `send` lets the SDK do its work."""
+        flow = call_flow(meter, billed)
+        return cast(T, self._run(flow, meter, send))
+
+    def _run(self, flow: Flow, meter: Meter, send: Callable[[], Any]) -> Any:
+        advance, value = cast(Callable[[Any], Effect], flow.send), None
+        try:
+            while True:
+                effect = advance(value)
+                try:
+                    value, advance = (send() if effect is SEND else self.perform(effect)), flow.send
+                except BaseException as error:
+                    value, advance = error, flow.throw
+        except StopIteration as done:
+            return done.value
+        except BudgetExceededError as error:
+            self._refused(meter, error)
+            raise
+
+    async def adrive(
+        self, meter: Meter, billed: Callable[[BaseException], bool | None], send: Callable[[], Awaitable[T]]
+    ) -> T:
+        """`drive` for a coroutine."""
+        flow = call_flow(meter, billed)
+        advance, value = cast(Callable[[Any], Effect], flow.send), cast(Any, None)
+        try:
+            while True:
+                effect = advance(value)
+                try:
+                    if effect is SEND:
+                        value = await send()
+                    elif self.ledger.inline or not isinstance(effect, Reserve):
+                        value = self.perform(effect)
+                    else:
+                        value = await asyncio.to_thread(self.perform, effect)
+                    advance = flow.send
+                except BaseException as error:
+                    value, advance = error, flow.throw
+        except StopIteration as done:
+            return cast(T, done.value)
+        except BudgetExceededError as error:
+            self._refused(meter, error)
+            raise
+
+    def perform(self, effect: Effect) -> Granted | Refused | None:
+        """Carry out an effect other than `SEND`."""
+        if isinstance(effect, Reserve):
+            with self._working():
+                return self.ledger.reserve(effect.hold)
+        if not isinstance(effect, type(SEND)):
+            self.finish(effect.ending)
+        return None
+
+    def finish(self, ending: Ending) -> None:
+        """Book an ended call and tell of it. Never raises to the caller."""
+        with self._working(), shielded("booking a call"):
+            meter = ending.meter
+            now = self.clock()
+            event = self._event(ending, now)
+            if meter.hold is not None:
+                reply = (
+                    self.ledger.release(meter.id) if ending.released else self.ledger.settle(meter.id, ending.cost.nano)
+                )
+                self._tell(event)
+                for crossing in reply.crossings:
+                    self._alert(crossing, now)
+            else:
+                self._tell(event)
+            self._check(ending)
+
+    def later(self, end: Callable[[], Ending | None]) -> None:
+        """End something from a finaliser: takes no lock, done at the next call or read."""
+        self._dropped.put(end)
+
+    def is_inside(self) -> bool:
+        """Whether this very thread is at work in here, perhaps with a lock: a finaliser it runs must come later."""
+        return threading.get_ident() in self._inside
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        if thread in self._inside:
+            yield
+            return
+        self._inside.add(thread)
+        try:
+            yield
+        finally:
+            self._inside.discard(thread)
+
+    def drain(self) -> None:
+        """Book what finalisers left."""
+        while not self._dropped.empty():
+            try:
+                end = self._dropped.get_nowait()
+            except queue.Empty:
+                return
+            with shielded("booking a dropped stream"):
+                ending = end()
+                if ending is not None:
+                    self.finish(ending)
+
+    # -- calls that do not go through a seam whole -------------------------------------------------------------
+
+    def record(self, call: Call, usages: Sequence[Usage], outcome: Outcome = "ok") -> Cost:
+        """Book a call that was made already: it is counted on every budget and never refused."""
+        meter = self.begin(call)
+        self.admit_sent(meter)
+        ending = meter.arrived(usages, outcome)
+        assert ending is not None  # a meter made here has not ended
+        self.finish(ending)
+        return ending.cost
+
+    def admit_sent(self, meter: Meter) -> None:
+        """Count a call from here on that was sent already: on every budget, refused by none."""
+        hold = meter.unrefusable_hold()
+        if hold is not None:
+            self.ledger.reserve(hold)
+        meter.admitted(hold)
+        meter.returned_early()
+
+    def unmetered(self, endpoint: str) -> None:
+        """Count a call that costs money no usage of which can be seen."""
+        self.unmetered_calls[endpoint] = self.unmetered_calls.get(endpoint, 0) + 1
+        if self._seen.first(("unmetered", endpoint)):
+            log.warning("%s costs money that costguard cannot meter; it is counted in unmetered_calls", endpoint)
+
+    def defer(self, id: str, meter: Meter) -> None:
+        """Keep a call whose answer is billed later; its hold stays."""
+        if len(self._deferred) >= _DEFERRED_KEPT:
+            self._deferred.pop(next(iter(self._deferred)), None)
+        self._deferred[id] = meter
+
+    def retrieved(self, id: str, call: Call, usages: Sequence[Usage]) -> None:
+        """A deferred answer was read and is billed by now: charge it, once however often it is read."""
+        meter = self._deferred.pop(id, None)
+        if id in self._counted:
+            return
+        self._counted.append(id)
+        if meter is None:
+            self.record(call, usages)
+            return
+        ending = meter.arrived(usages)
+        if ending is not None:
+            self.finish(ending)
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def balances(self) -> list[Balance]:
+        """The books of every known budget's present window, here and now; of a ``per`` budget, those in use."""
+        at, scope = self.clock(), self._with_tags(_scope.current())
+        legs = {}
+        for budget in (*self.admission.known(), *(budget for budget, _ in scope.enclosing)):
+            if budget.per is None or budget.per in scope.tags:
+                run = next((run for known, run in scope.enclosing if known is budget), scope.run)
+                leg = budget.leg(scope.tags, at, run)
+                legs[leg.budget, leg.window] = leg
+        return self.balances_of(list(legs.values()))
+
+    def balances_of(self, legs: Sequence[Leg]) -> list[Balance]:
+        """The books of these windows."""
+        self.drain()
+        with self._working():
+            return list(self.ledger.balances(legs))
+
+    def flush(self, timeout: float = 2.0) -> None:
+        """Book and deliver what is under way in costguard itself."""
+        self.drain()
+        for exporter in self.exporters:
+            with shielded("flushing an exporter"):
+                exporter.flush(timeout)
+
+    def close(self) -> None:
+        """Flush, and let go of exporters and ledger."""
+        self.flush()
+        for exporter in self.exporters:
+            with shielded("closing an exporter"):
+                exporter.close()
+        with shielded("closing the ledger"):
+            self.ledger.close()
+
+    # -- inner -------------------------------------------------------------------------------------------------
+
+    def _with_tags(self, scope: _scope.Scope) -> _scope.Scope:
+        if not self.tags:
+            return scope
+        return _scope.Scope({**self.tags, **scope.tags}, scope.enclosing, scope.run)
+
+    def _event(self, ending: Ending, now: float) -> CostEvent:
+        meter = ending.meter
+        return CostEvent(
+            id=meter.id,
+            time=meter.at,
+            duration=max(0.0, now - meter.at),
+            call=meter.call,
+            usages=ending.usages,
+            cost=ending.cost,
+            held=0 if meter.hold is None else meter.hold.amount,
+            tags=meter.plan.tags,
+            budgets=tuple(leg.budget for _, leg in meter.plan.legs),
+            outcome=ending.outcome,
+            error=ending.error,
+            would_block=meter.would_block,
+        )
+
+    def _refused(self, meter: Meter, error: BudgetExceededError) -> None:
+        with shielded("noting a refused call"):
+            if meter.hold is None:
+                ending = Ending(meter, Cost(0), (), "refused", type(error).__name__)
+                self._tell(self._event(ending, self.clock()))
+
+    def _tell(self, event: CostEvent) -> None:
+        self.journal.record(event)
+        for exporter in self.exporters:
+            with shielded("exporting a call"):
+                exporter.export(event)
+
+    def _alert(self, crossing: Crossing, now: float) -> None:
+        leg = crossing.leg
+        balance = self.ledger.balances([leg])[0]
+        alert = Alert(f"{leg.budget}/{leg.window}/{crossing.percent:g}", now, crossing.percent, balance)
+        log.warning("budget %r reached %g%% of its limit", leg.budget, crossing.percent)
+        if self._on_alert is not None:
+            with shielded("calling on_alert"):
+                self._on_alert(alert)
+        for exporter in self.exporters:
+            with shielded("exporting an alert"):
+                exporter.export(alert)
+
+    def _check(self, ending: Ending) -> None:
+        """Warn, once each, of what a reader of the figures has to know."""
+        call, cost = ending.meter.call, ending.cost
+        if cost.unpriced and self._seen.first(("unpriced", call.provider, call.model)):
+            log.warning(
+                "no price for %s of model %r (%s): recorded as unpriced; costguard.prices.add(...) gives it one",
+                ", ".join(cost.unpriced), call.model, call.provider or call.host,
+            )  # fmt: skip
+        elif ending.outcome == "ok" and cost.estimated and self._seen.first(("estimated", call.provider, call.model)):
+            log.warning("the cost of model %r (%s) is an estimate on the dear side", call.model, call.provider)
+
+    def _warn(self, message: str, error: BudgetExceededError) -> None:
+        if self._seen.first((message, error.budget, error.refusals[0].leg.window)):
+            log.warning("%s: %s", message, error)
+
+    def _reap(self, at: float) -> None:
+        self._reap_at = at + _REAP_EVERY
+        with shielded("charging holds whose lease is over"):
+            for granted in self.ledger.reap(at):
+                for crossing in granted.crossings:
+                    self._alert(crossing, at)
+
+
+ids: Final = Ids()

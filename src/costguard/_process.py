@@ -1,0 +1,109 @@
+"""Switching costguard on and off in a process, and the `budgeted` that users see."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+
+from . import _scope
+from ._accounts import BudgetStatus, balance_of
+from ._budget import Budget
+from ._config import OnUnknownPrice, state
+from ._guard import Mode, OnAlert
+from ._scope import Scope
+from .ports import Exporter, Ledger
+
+
+def configure(
+    *,
+    budgets: Iterable[Budget] = (),
+    ledger: str | Ledger | None = None,
+    exporters: Iterable[str | Exporter] | None = None,
+    tags: Mapping[str, str] | None = None,
+    mode: Mode | None = None,
+    on_unknown_price: OnUnknownPrice = "estimate",
+    on_alert: OnAlert | None = None,
+    clock: Callable[[], float] = time.time,
+) -> None:
+    """Set costguard up anew: budgets, ledger, exporters. Calls in flight end in the books they began in.
+
+    Args:
+        budgets: limits over any scope, made with `budget`; those of `budgeted` need not be repeated.
+        ledger: where money is counted: a URL such as ``memory://`` (the default) or a ledger object.
+        exporters: told of each call and alert: names such as ``stdout`` and ``jsonl``, or exporter objects.
+        tags: attribution of every call that does not say otherwise, for example ``{"environment": "staging"}``.
+        mode: ``enforce`` (the default), or ``observe``, which refuses nothing and notes what it would have refused.
+        on_unknown_price: ``estimate`` prices a model without a price as the dearest of its family; ``raise`` refuses it.
+        on_alert: called with an `Alert` for each threshold a budget reaches, once per window.
+        clock: UTC epoch seconds; for tests.
+
+    Raises:
+        ConfigError: a setting is malformed; the message says what is allowed.
+    """
+    state.configure(
+        budgets=budgets,
+        ledger=ledger,
+        exporters=exporters,
+        tags=tags,
+        mode=mode,
+        on_unknown_price=on_unknown_price,
+        on_alert=on_alert,
+        clock=clock,
+    )
+
+
+def instrument() -> bool:
+    """Meter every call that the SDKs in this process make, whether their clients exist already or not.
+
+    No SDK is imported by it; those imported later are covered then. Calling it again changes nothing.
+
+    Returns:
+        False when ``COSTGUARD_DISABLED`` is set and the SDKs were left untouched.
+    """
+    return state.instrument()
+
+
+def uninstrument() -> None:
+    """Restore the SDKs exactly as they were. The books stay."""
+    state.uninstrument()
+
+
+class budgeted(_scope.budgeted):  # noqa: N801 - as its base
+    __doc__ = _scope.budgeted.__doc__
+
+    def __enter__(self) -> Block:
+        return Block(super().__enter__())
+
+    async def __aenter__(self) -> Block:
+        return Block(super().__enter__())
+
+
+class Block:
+    """A ``with budgeted(...)`` block that was entered: its own books, in US dollars.
+
+    The figures are those of the block's own limit; a block without one has none and raises `LookupError`.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    @property
+    def status(self) -> BudgetStatus:
+        """The books of the block's own limit."""
+        return balance_of(self._scope)
+
+    @property
+    def spent(self) -> Decimal:
+        """What calls in the budget's window did cost."""
+        return self.status.spent
+
+    @property
+    def held(self) -> Decimal:
+        """What is reserved for calls in flight."""
+        return self.status.held
+
+    @property
+    def remaining(self) -> Decimal:
+        """What can still be reserved."""
+        return self.status.remaining

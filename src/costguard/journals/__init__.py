@@ -1,0 +1,1 @@
+"""Where finished calls are kept to be read back."""

@@ -1,0 +1,33 @@
+"""Where holds and charges are counted. A ledger is one file here and one line in `SCHEMES`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pkgutil import resolve_name
+from typing import Final
+from urllib.parse import urlsplit
+
+from ..errors import ConfigError
+from ..ports import Ledger
+
+SCHEMES: Final[Mapping[str, str]] = {
+    "memory": "costguard.ledgers.memory:open_memory",
+}
+"""URL scheme to ``module:function``, where the function takes the URL. Another package adds its own with an entry
+point in the group ``costguard.ledgers``."""
+
+
+def open_ledger(url: str) -> Ledger:
+    """Open the ledger that a URL such as ``memory://`` names.
+
+    Raises:
+        ConfigError: no ledger is registered for its scheme.
+        MissingExtraError: its driver is not installed.
+    """
+    scheme = urlsplit(url).scheme
+    schemes = {point.name: point.value for point in entry_points(group="costguard.ledgers")} | dict(SCHEMES)
+    if scheme not in schemes:
+        raise ConfigError(f"ledger {url!r}: the schemes are {', '.join(f'{name}://' for name in sorted(schemes))}")
+    ledger: Ledger = resolve_name(schemes[scheme])(url)
+    return ledger

@@ -1,0 +1,142 @@
+"""The ledger of one process: the book's pure steps under one lock."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from weakref import WeakSet
+
+from .._book import Entry, Row, State, Step, balance, expire, extend, release, reserve, settle
+from .._types import Balance, Granted, Hold, Leg, Nano, Refused
+
+KEPT: Final = 10_000
+"""Ended holds that are remembered, so that a repeated settle stays harmless."""
+
+
+class MemoryLedger:
+    """Counts in dictionaries. Safe for threads, tasks, signals and forks; gone with the process.
+
+    A step computes its changes first and then applies them with one `dict.update`, so that an interrupt between two
+    bytecodes finds the books as they were before or as they are after.
+    """
+
+    inline = True
+
+    def __init__(self) -> None:
+        # Window rows by (budget, window) and holds by id, in one dictionary so that one update changes both.
+        self._state: dict[Any, Any] = {}
+        self._leases: list[tuple[float, str]] = []
+        self._ended: deque[str] = deque()
+        self._lock = threading.Lock()
+        _ledgers.add(self)
+
+    def reserve(self, hold: Hold) -> Granted | Refused:
+        """See `costguard.ports.Ledger.reserve`."""
+        with self._lock:
+            step = reserve(self._state, self._state, hold)
+            self._apply(hold.id, step)
+            if step.entry is not None:
+                heapq.heappush(self._leases, (hold.expires, hold.id))
+        return step.reply
+
+    def extend(self, id: str, amount: Nano) -> Granted | Refused:
+        """See `costguard.ports.Ledger.extend`."""
+        return self._step(extend, id, amount).reply
+
+    def settle(self, id: str, actual: Nano) -> Granted:
+        """See `costguard.ports.Ledger.settle`."""
+        return self._end(settle, id, actual)
+
+    def release(self, id: str) -> Granted:
+        """See `costguard.ports.Ledger.release`."""
+        return self._end(release, id)
+
+    def balances(self, legs: Sequence[Leg]) -> Sequence[Balance]:
+        """See `costguard.ports.Ledger.balances`."""
+        with self._lock:
+            return [balance(self._state, leg) for leg in legs]
+
+    def reap(self, now: float) -> Sequence[Granted]:
+        """See `costguard.ports.Ledger.reap`."""
+        granted = []
+        with self._lock:
+            while self._leases and self._leases[0][0] <= now:
+                _, id = heapq.heappop(self._leases)
+                if self._is_open(id):
+                    step = expire(self._state, self._state, id)
+                    self._apply(id, step)
+                    self._ended.append(id)
+                    granted.append(_granted(step))
+            for key in [key for key, row in self._state.items() if isinstance(row, Row) and _over(row, now)]:
+                del self._state[key]
+        return granted
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _step(self, operation: Callable[..., Step], id: str, *figures: Nano) -> Step:
+        with self._lock:
+            step = operation(self._state, self._state, id, *figures)
+            self._apply(id, step)
+        return step
+
+    def _end(self, operation: Callable[..., Step], id: str, *figures: Nano) -> Granted:
+        step = self._step(operation, id, *figures)
+        if step.entry is not None:
+            self._ended.append(id)
+            if len(self._ended) > KEPT:
+                self._forget()
+        return _granted(step)
+
+    def _forget(self) -> None:
+        with self._lock:
+            while len(self._ended) > KEPT:
+                self._state.pop(self._ended.popleft(), None)
+            if len(self._leases) > 2 * KEPT:
+                self._leases = [lease for lease in self._leases if self._is_open(lease[1])]
+                heapq.heapify(self._leases)
+
+    def _is_open(self, id: str) -> bool:
+        entry: Entry | None = self._state.get(id)
+        return entry is not None and entry.state is State.OPEN
+
+    def _apply(self, id: str, step: Step) -> None:
+        if step.entry is not None:
+            self._state.update({**step.rows, id: step.entry})
+
+    def _after_fork(self) -> None:
+        """The child starts with the parent's books but not its calls in flight: the parent ends those."""
+        self._lock = threading.Lock()
+        for id in [id for id in self._state if isinstance(id, str) and self._is_open(id)]:
+            self._apply(id, release(self._state, self._state, id))
+
+
+def _over(row: Row, now: float) -> bool:
+    return row.ends is not None and row.ends < now and not row.held
+
+
+def _granted(step: Step) -> Granted:
+    reply = step.reply
+    assert isinstance(reply, Granted)  # ending a hold is never refused
+    return reply
+
+
+_ledgers: Final[WeakSet[MemoryLedger]] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for ledger in list(_ledgers):
+        ledger._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def open_memory(url: str) -> Any:
+    """Open ``memory://``: each ledger has books of its own."""
+    return MemoryLedger()

@@ -1,0 +1,81 @@
+"""The most input a request can be billed for, read off its fields before it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ._fields import size
+
+PER_NODE: Final = 8
+"""Tokens granted for each object or list item in a request: role markers, separators, names."""
+FRAME: Final = 32
+"""Tokens granted for the frame around a whole request."""
+TOOLS: Final = 512
+"""Tokens granted once for the hidden prompt that explains how tools are called."""
+
+_SCALARS = (int, float, type(None))
+
+
+class Bound:
+    """An upper bound of a request's input: UTF-8 bytes for text, a provider's formula for media.
+
+    Args:
+        media: given an object of the request, returns the units it is billed for at most, None when it is no media,
+            or raises `Unbounded`.
+
+    Attributes:
+        units: what was found so far.
+        known: False once something was met whose size cannot be told from the request.
+    """
+
+    def __init__(self, media: Callable[[Mapping[str, Any]], Mapping[str, int] | None]) -> None:
+        self._media = media
+        self.units: dict[str, int] = {"input": FRAME}
+        self.known = True
+
+    def add(self, value: Any) -> None:
+        """Count a field of the request in."""
+        tokens = self._size(value)
+        self.units["input"] += tokens
+
+    def unit(self, name: str, quantity: int) -> None:
+        """Count `quantity` of a unit in."""
+        self.units[name] = self.units.get(name, 0) + quantity
+
+    def _size(self, value: Any) -> int:
+        if isinstance(value, str):
+            return size(value)
+        if isinstance(value, Mapping):
+            return self._object(value)
+        if isinstance(value, list | tuple):
+            return sum(PER_NODE + self._size(item) for item in value)
+        if isinstance(value, _SCALARS):
+            return PER_NODE
+        return self._foreign(value)
+
+    def _object(self, value: Mapping[str, Any]) -> int:
+        try:
+            media = self._media(value)
+        except Unbounded:
+            self.known = False
+            return PER_NODE
+        if media is None:
+            return sum(PER_NODE + size(key) + self._size(item) for key, item in value.items())
+        for name, quantity in media.items():
+            self.unit(name, quantity)
+        return PER_NODE
+
+    def _foreign(self, value: Any) -> int:
+        """A model instance counts by its fields; a sentinel for nothing; an iterator or file cannot be looked into."""
+        fields = getattr(value, "__dict__", None)
+        if type(value).__name__ in ("Omit", "NotGiven"):
+            return 0
+        if isinstance(fields, dict) and hasattr(type(value), "model_fields"):
+            return self._object(fields)
+        self.known = False
+        return PER_NODE
+
+
+class Unbounded(Exception):
+    """The request refers to input of unknown size: a file id, a URL of a document, a stored conversation."""

@@ -1,0 +1,255 @@
+"""OpenAI's usage shapes, which many other providers speak too.
+
+Prompt tokens include cached ones and cache writes, completion tokens include reasoning; the parts are taken out of
+the whole here, so that no token is counted twice. A tool's fee comes on top.
+Source: the openai package's type definitions (3.54) and platform.openai.com/docs/pricing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._types import STANDARD, Usage
+from ..ports import Deferred
+from ._fields import count, counts, get, items, required, size, text
+from ._reader import Reading
+
+_TIERS = {"default": STANDARD, "auto": STANDARD, "scale": STANDARD, "on_demand": STANDARD, "": STANDARD}
+
+
+def tier(value: Any) -> str:
+    """The catalog's name of a service tier."""
+    return _TIERS.get(value, value) if isinstance(value, str) else STANDARD
+
+
+class ChatReader(Reading):
+    """Chat completions, legacy completions and embeddings: usage in the answer, or in a stream's last chunk."""
+
+    def __init__(self, call: Any, hide: bool = False) -> None:
+        super().__init__(call)
+        self._hide = hide
+
+    def feed(self, part: Any) -> bool:
+        """A whole answer or a chunk of one."""
+        fields: Mapping[str, Any] = part if isinstance(part, dict) else part.__dict__
+        usage = fields.get("usage")
+        choices = fields.get("choices")
+        if usage is None and choices:
+            delta = get(choices[0], "delta") or choices[0]
+            self.text_bytes += self._text(delta)
+            usage = get(part, "x_groq", "usage")
+        if usage is None:
+            return False
+        try:
+            self._usages = (chat_usage(usage, part),)
+            self.complete = True
+        except ValueError:
+            self.complete = False
+        return self._hide and not choices
+
+    @staticmethod
+    def _text(delta: Any) -> int:
+        content = get(delta, "content")
+        seen = size(content) if content is not None else size(get(delta, "text"))
+        for call in items(delta, "tool_calls"):
+            seen += size(get(call, "function", "arguments"))
+        return seen
+
+
+def chat_usage(usage: Any, answer: Any) -> Usage:
+    """Chat completions' usage in disjoint units.
+
+    Raises:
+        ValueError: it holds no usable counts.
+    """
+    prompt, completion = required(usage, "prompt_tokens"), count(usage, "completion_tokens")
+    return Usage(
+        counts={**_prompt(usage, prompt), **_completion(usage, completion)},
+        model=text(answer, "model") or None,
+        tier=tier(get(answer, "service_tier")),
+    )
+
+
+def _prompt(usage: Any, prompt: int) -> dict[str, int]:
+    details = get(usage, "prompt_tokens_details")
+    cached = count(details, "cached_tokens") or count(usage, "prompt_cache_hit_tokens")
+    audio, image = count(details, "audio_tokens"), count(details, "image_tokens")
+    return _input(prompt, cached, count(details, "cache_write_tokens"), audio, image)
+
+
+def _completion(usage: Any, completion: int) -> dict[str, int]:
+    details = get(usage, "completion_tokens_details")
+    return _output(completion, count(details, "reasoning_tokens"), count(details, "audio_tokens"))
+
+
+def _input(total: int, cached: int, written: int, audio: int, image: int, written_12h: int = 0) -> dict[str, int]:
+    """Split `total` into disjoint units. Parts that add up to more than the whole are cut to it, dearest last."""
+    left = total
+    units = {}
+    for unit, part in (
+        ("cache_write", written - min(written, written_12h)),
+        ("cache_write_12h", min(written, written_12h)),
+        ("cache_read", cached),
+        ("input_audio", audio),
+        ("input_image", image),
+    ):
+        part = min(part, left)
+        units[unit] = part
+        left -= part
+    return counts(input=left, **units)
+
+
+def _output(total: int, reasoning: int, audio: int = 0, image: int = 0) -> dict[str, int]:
+    reasoning = min(reasoning, total)
+    audio = min(audio, total - reasoning)
+    image = min(image, total - reasoning - audio)
+    visible = total - reasoning - audio - image
+    return counts(output=visible, reasoning=reasoning, output_audio=audio, output_image=image)
+
+
+class ResponseReader(Reading):
+    """The Responses API and its like: a response object, or events that carry one at their end."""
+
+    _ENDS = frozenset(("response.completed", "response.incomplete", "response.failed"))
+
+    def feed(self, part: Any) -> bool:
+        """A whole response or an event of its stream."""
+        kind = get(part, "type")
+        if isinstance(kind, str) and kind.startswith("response."):
+            if kind.endswith(".delta"):
+                self.text_bytes += size(get(part, "delta"))
+            elif kind in self._ENDS:
+                self._read(get(part, "response"))
+            return False
+        self._read(part)
+        return False
+
+    def _read(self, response: Any) -> None:
+        usage = get(response, "usage")
+        self.was_deferred = get(response, "background") is True
+        if usage is None and get(response, "status") in ("queued", "in_progress"):
+            self.deferred = Deferred(text(response, "id"))
+            return
+        if usage is None and get(response, "status") in ("failed", "cancelled"):
+            # A response that failed before it ran is not billed and carries no usage.
+            self._usages, self.complete = (Usage(model=text(response, "model") or None),), True
+            return
+        try:
+            self._usages = (response_usage(usage, response),)
+            self.complete = True
+        except ValueError:
+            self.complete = False
+
+
+def response_usage(usage: Any, response: Any) -> Usage:
+    """A response's usage in disjoint units, with the fees of the tools it ran.
+
+    Raises:
+        ValueError: it holds no usable counts.
+    """
+    total, output = required(usage, "input_tokens"), count(usage, "output_tokens")
+    details = get(usage, "input_tokens_details")
+    units = {
+        **_input(
+            total,
+            count(details, "cached_tokens"),
+            count(details, "cache_write_tokens"),
+            count(details, "audio_tokens"),
+            count(details, "image_tokens"),
+            count(details, "cache_write_tokens_details", "ttl_12h_tokens"),
+        ),
+        **_output(output, count(usage, "output_tokens_details", "reasoning_tokens")),
+        **_fees(response),
+    }
+    return Usage(counts=units, model=text(response, "model") or None, tier=tier(get(response, "service_tier")))
+
+
+def _fees(response: Any) -> dict[str, int]:
+    kinds = [get(item, "type") for item in items(response, "output")]
+    searches = count(response, "tool_usage", "web_search", "num_requests")
+    return counts(
+        web_searches=searches or kinds.count("web_search_call"),
+        file_searches=kinds.count("file_search_call"),
+        code_sessions=min(1, kinds.count("code_interpreter_call")),
+    )
+
+
+class ImageReader(Reading):
+    """Images: token usage where the model reports it, else the images that the request asked for."""
+
+    def feed(self, part: Any) -> bool:
+        """A whole answer or an event of its stream."""
+        usage = get(part, "usage")
+        if usage is None:
+            if get(part, "data") is not None:
+                self._usages, self.complete = (Usage(_images(self.call.bound, part)),), True
+            return False
+        try:
+            details, out = get(usage, "input_tokens_details"), get(usage, "output_tokens_details")
+            written = count(usage, "output_tokens")
+            visible = min(count(out, "text_tokens"), written)
+            units = {
+                **_input(required(usage, "input_tokens"), count(details, "cached_tokens"), 0, 0,
+                         count(details, "image_tokens")),
+                **counts(output_image=written - visible, output=visible),
+            }  # fmt: skip
+            self._usages, self.complete = (Usage(units),), True
+        except ValueError:
+            self.complete = False
+        return False
+
+
+def _images(bound: Mapping[str, int], answer: Any) -> dict[str, int]:
+    made = len(list(items(answer, "data")))
+    return {unit: made for unit in bound if unit.startswith("images")}
+
+
+class SpeechReader(Reading):
+    """Speech: the answer is sound, so what was billed is read off the request."""
+
+    def __init__(self, call: Any) -> None:
+        super().__init__(call)
+        billed_by_tokens = "output_audio" in call.bound
+        self._usages = (Usage(call.bound, estimated=billed_by_tokens),)
+        self.complete = True
+
+    def feed(self, part: Any) -> bool:
+        """An event of a speech stream; its last one carries the usage."""
+        usage = get(part, "usage")
+        if usage is not None:
+            units = counts(input=count(usage, "input_tokens"), output_audio=count(usage, "output_tokens"))
+            self._usages = (Usage(units),)
+        return False
+
+
+class TranscriptionReader(Reading):
+    """Transcriptions: tokens, or the length of the recording; a plain-text answer carries neither."""
+
+    def feed(self, part: Any) -> bool:
+        """A whole answer or an event of its stream."""
+        usage = get(part, "usage")
+        self.text_bytes += size(get(part, "delta"))
+        try:
+            if get(usage, "type") == "duration":
+                self._finish(counts(audio_seconds=_seconds(get(usage, "seconds"))))
+            elif usage is not None:
+                details = get(usage, "input_token_details")
+                units = _input(required(usage, "input_tokens"), 0, 0, count(details, "audio_tokens"), 0)
+                self._finish({**units, **counts(output=count(usage, "output_tokens"))})
+            elif get(part, "duration") is not None:
+                self._finish(counts(audio_seconds=_seconds(get(part, "duration"))))
+        except (ValueError, TypeError):
+            self.complete = False
+        return False
+
+    def _finish(self, units: dict[str, int]) -> None:
+        self._usages, self.complete = (Usage(units),), True
+
+
+def _seconds(value: Any) -> int:
+    """Whole seconds, begun ones counted."""
+    seconds = float(value)
+    if not 0 <= seconds < 10**9:
+        raise ValueError(f"{value!r} is no duration")
+    return int(-(-seconds // 1))
