@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 from . import _scope
-
 from ._budget import clean_tags
 from ._catalog import Ceiling, Explanation
 from ._config import state

@@ -8,81 +8,27 @@ a provider whose models this one resells, the nearest kin of an unknown model (m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from . import _ceiling
 from ._ceiling import Ceiling
+from ._explain import Explanation, Line, lines, reported_line
 from ._hosts import host_provider, host_region, provider_name
 from ._match import LONGEST, forms, tidy, vendor
 from ._models import ANYWHERE, Match, Model, Shelf
 from ._money import PICO_PER_NANO
 from ._own import Number, OwnPrices
-from ._rates import (
-    ONE,
-    PREMIUM,
-    TIER_NAMES,
-    TOKEN_UNITS,
-    Price,
-    Rates,
-    Sheet,
-    dearest,
-    price_at,
-    scaled,
-    stretch,
-    tier_rates,
-)
-from ._types import INPUT_UNITS, STANDARD, Call, Cost, Nano, Unit, Usage
+from ._rates import ONE, PREMIUM, TIER_NAMES, Price, Rates, Sheet, dearest, price_at, scaled, stretch, tier_rates
+from ._types import INPUT_UNITS, STANDARD, Call, Cost, Unit, Usage
 
 __all__ = ["Catalog", "Ceiling", "Explanation", "Line", "host_provider"]
 
+_Key = tuple[str, str, str | None, str, str | None]
+"""Provider, model as asked for, model as served, tier and region: what decides on rates."""
+
 CACHED: Final = 4096
 """Resolved names that are kept; a model name can come from a stranger, so the memory for them is bounded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of an explanation: a quantity times a rate.
-
-    Attributes:
-        unit: what was billed.
-        quantity: how much of it.
-        rate: pico-dollars per unit, None when it has no price or was not multiplied.
-        pico: the cost in pico-dollars.
-        note: why this rate: a long-context rate, a stand-in for a missing one, the provider's own figure.
-        entry: the price entry the rate is from.
-    """
-
-    unit: Unit
-    quantity: int
-    rate: int | None
-    pico: int
-    note: str = ""
-    entry: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """The arithmetic behind a `Cost`.
-
-    Attributes:
-        lines: what was added up, exactly.
-        cost: the result, the same as `Catalog.cost` gives.
-        source: where the provider publishes the price.
-        checked: the day it was last compared with a source.
-        assumed: what was guessed, in words.
-    """
-
-    lines: tuple[Line, ...]
-    cost: Cost
-    source: str = ""
-    checked: str = ""
-    assumed: tuple[str, ...] = ()
-
-    @property
-    def nano(self) -> Nano:
-        """The total in nano-dollars."""
-        return self.cost.nano
 
 
 class Catalog:
@@ -116,39 +62,41 @@ class Catalog:
                 estimated = estimated or usage.estimated
                 entry = _joined(entry, "reported")
                 continue
-            sheet = self._sheets.get((provider, model, usage.model, usage.tier, usage.region))
+            key = (provider, model, usage.model, usage.tier, usage.region)
+            sheet = self._sheets.get(key)
             if sheet is None or not sheet.starts <= at < sheet.ends:
-                sheet = self._sheet(provider, model, usage.model, usage.tier, usage.region, at)
+                sheet = self._sheet(key, at)
             counts = usage.counts
             rates = sheet.band(counts)[1] if sheet.bands else sheet.rates
             try:
                 for unit, count in counts.items():
                     pico += rates[unit] * count
             except KeyError:
-                pico += _slowly(sheet, rates, counts, unit, missing)
+                pico += sheet.rest(rates, counts, unit, missing)
             estimated = estimated or usage.estimated or sheet.estimated
             entry = sheet.entry if not entry else _joined(entry, sheet.entry)
         return Cost(-(-pico // PICO_PER_NANO), entry, estimated, tuple(sorted(missing)) if missing else ())
 
     def explain(self, provider: str, model: str, usages: Sequence[Usage], at: float) -> Explanation:
         """The lines that `cost` adds up, for people."""
-        lines: list[Line] = []
-        assumed: list[str] = []
+        added: list[Line] = []
+        assumed: dict[str, None] = {}
         for usage in usages:
             if usage.reported:
-                lines.append(Line("reported", 1, None, usage.reported * PICO_PER_NANO, "returned by the provider", "reported"))
+                added.append(reported_line(usage))
                 continue
-            sheet = self._sheet(provider, model, usage.model, usage.tier, usage.region, at)
-            threshold, rates = sheet.band(usage.counts)
-            lines += [_line(sheet, unit, count, threshold, rates) for unit, count in usage.counts.items()]
-            assumed += [sheet.why] if sheet.why else []
+            sheet = self._sheet((provider, model, usage.model, usage.tier, usage.region), at)
+            added += lines(sheet, usage.counts)
+            if sheet.why:
+                assumed[sheet.why] = None
         match = self.match(provider, model, at)
         return Explanation(
-            tuple(lines),
-            self.cost(provider, model, usages, at),
-            match.model.url if match else "",
-            match.model.checked if match else "",
-            tuple(dict.fromkeys(assumed)),
+            lines=tuple(added),
+            cost=self.cost(provider, model, usages, at),
+            source=match.model.url if match else "",
+            checked=match.model.checked if match else "",
+            assumed=tuple(assumed),
+            rolling=match.model.id if match and match.rolling else "",
         )
 
     # -- the most a call can cost --------------------------------------------------------------------------------------
@@ -162,7 +110,8 @@ class Catalog:
         region = host_region(call.host) if call.host else None
         place = ANYWHERE if region is None else region
         sheets = [
-            self._sheet(call.provider, call.model, None, tier, place, at) for tier in dict.fromkeys((call.tier, STANDARD))
+            self._sheet((call.provider, call.model, None, tier, place), at)
+            for tier in dict.fromkeys((call.tier, STANDARD))
         ]
         match = self.match(call.provider, call.model, at)
         context = match.model.context if match else None
@@ -298,41 +247,37 @@ class Catalog:
 
     # -- sheets ------------------------------------------------------------------------------------------------------
 
-    def _sheet(self, provider: str, model: str, served: str | None, tier: str, region: str | None, at: float) -> Sheet:
+    def _sheet(self, key: _Key, at: float) -> Sheet:
         """The rates for one way of being called and served at `at`, remembered until they change."""
-        key = (provider, model, served, tier, region)
         sheet = self._sheets.get(key)
         if sheet is not None and sheet.starts <= at < sheet.ends:
             return sheet
-        sheet = self._resolve(provider, model, served, tier, region, at)
+        sheet = self._resolve(key, at)
         if sum(len(part) for part in key if part) <= 4 * LONGEST:
             if len(self._sheets) >= CACHED:
                 self._sheets.clear()
             self._sheets[key] = sheet
         return sheet
 
-    def _resolve(self, provider: str, model: str, served: str | None, tier: str, region: str | None, at: float) -> Sheet:
+    def _resolve(self, key: _Key, at: float) -> Sheet:
+        provider, model, served, tier, region = key
         name, asked = self._own.target(provider_name(provider), tidy(model))
-        match = None
-        if served:
-            match = self._certain(*self._own.target(name, tidy(served)))
+        match = self._certain(*self._own.target(name, tidy(served))) if served else None
         match = match or self._certain(name, asked) or self._kin(name, asked, at)
         if match is None:
             return Sheet("", {}, (float("-inf"), float("inf")))
-        price = price_at(match.model.prices, at)
+        found = match.model
+        price = price_at(found.prices, at)
         wanted = TIER_NAMES.get(tier.lower(), tier.lower())
-        rates, guess = self._at_tier(match.model, price, wanted)
+        rates, guess = self._at_tier(found, price, wanted)
         if not price.own:
-            rates = self._own.discounted(name, (asked, match.model.id.lower()), rates)
-        label = f"@{price.label}" if price.label else ""
-        suffix = f"#{wanted}" if wanted != STANDARD else ""
-        why = "; ".join(part for part in (match.why, guess) if part)
+            rates = self._own.discounted(name, (asked, found.id.lower()), rates)
         return Sheet(
-            f"{'own:' if price.own else ''}{match.model.provider}/{match.model.id}{label}{suffix}",
-            scaled(rates, match.model.uplift(region)),
-            stretch(match.model.prices, at),
+            entry_id(found, price, wanted),
+            scaled(rates, found.uplift(region)),
+            stretch(found.prices, at),
             estimated=match.estimated or bool(guess),
-            why=why,
+            why="; ".join(part for part in (match.why, guess) if part),
         )
 
     def _at_tier(self, model: Model, price: Price, tier: str) -> tuple[Rates, str]:
@@ -352,41 +297,15 @@ class Catalog:
         return dearest((price.rates, *tables)), f"the tier {tier[:40]!r} is unknown, priced at the dearest known one"
 
 
+def entry_id(model: Model, price: Price, tier: str) -> str:
+    """``provider/model@start#tier``, without the parts that say nothing; own prices are marked."""
+    start = f"@{price.label}" if price.label else ""
+    suffix = f"#{tier[:LONGEST]}" if tier != STANDARD else ""
+    return f"{'own:' if price.own else ''}{model.provider}/{model.id}{start}{suffix}"
+
+
 def _joined(entry: str, more: str) -> str:
     """Entry ids of a call with several usages, each once."""
     if not entry or not more or more in entry.split(","):
         return entry or more
     return f"{entry},{more}"
-
-
-def _slowly(sheet: Sheet, rates: Mapping[Unit, int], counts: Mapping[Unit, int], first: Unit, missing: set[Unit]) -> int:
-    """What is left to add from `first` on, where the fast loop met a unit without a whole rate."""
-    pico = 0
-    started = False
-    for unit, count in counts.items():
-        started = started or unit == first
-        if not started:
-            continue
-        if unit in rates:
-            pico += rates[unit] * count
-            continue
-        odd = sheet.odd_cost(unit, count)
-        if odd is None:
-            missing.add(unit)
-        else:
-            pico += odd
-    return pico
-
-
-def _line(sheet: Sheet, unit: Unit, count: int, threshold: int, rates: Mapping[Unit, int]) -> Line:
-    if unit not in rates:
-        odd = sheet.odd_cost(unit, count)
-        note = "no price is known" if odd is None else "not a whole rate per unit, or a variant's plain rate"
-        return Line(unit, count, None, odd or 0, note, sheet.entry)
-    notes = []
-    source = sheet.sources.get(unit, unit)
-    if source != unit:
-        notes.append(f"no rate of its own, priced as {source}")
-    if threshold and unit in TOKEN_UNITS and rates[unit] != sheet.rates[unit]:
-        notes.append(f"rate of requests above {threshold:,} input tokens")
-    return Line(unit, count, rates[unit], rates[unit] * count, "; ".join(notes), sheet.entry)

@@ -18,7 +18,7 @@ from . import _scope
 from ._admission import Admission
 from ._biller import Biller
 from ._catalog import Catalog
-from ._meter import SEND, Effect, Ending, Flow, Meter, Plan, Reserve, call_flow
+from ._meter import SEND, Effect, Ending, Flow, Meter, Plan, Reserve, Settle, call_flow
 from ._shield import log, shielded
 from ._types import Alert, Balance, Call, Cost, CostEvent, Crossing, Granted, Leg, Outcome, Refused, Usage
 from .errors import BudgetExceededError
@@ -141,10 +141,10 @@ class Guard:
     def drive(self, meter: Meter, billed: Callable[[BaseException], bool | None], send: Callable[[], T]) -> T:
         """Carry out a call's effects; `send` lets the SDK do its work."""
         flow = call_flow(meter, billed)
-        return cast(T, self._run(flow, meter, send))
+        return cast("T", self._run(flow, meter, send))
 
     def _run(self, flow: Flow, meter: Meter, send: Callable[[], Any]) -> Any:
-        advance, value = cast(Callable[[Any], Effect], flow.send), None
+        advance, value = flow.send, cast("Any", None)
         try:
             while True:
                 effect = advance(value)
@@ -163,7 +163,7 @@ class Guard:
     ) -> T:
         """`drive` for a coroutine."""
         flow = call_flow(meter, billed)
-        advance, value = cast(Callable[[Any], Effect], flow.send), cast(Any, None)
+        advance, value = flow.send, cast("Any", None)
         try:
             while True:
                 effect = advance(value)
@@ -178,7 +178,7 @@ class Guard:
                 except BaseException as error:
                     value, advance = error, flow.throw
         except StopIteration as done:
-            return cast(T, done.value)
+            return cast("T", done.value)
         except BudgetExceededError as error:
             self._refused(meter, error)
             raise
@@ -188,7 +188,7 @@ class Guard:
         if isinstance(effect, Reserve):
             with self._working():
                 return self.ledger.reserve(effect.hold)
-        if not isinstance(effect, type(SEND)):
+        if isinstance(effect, Settle):
             self.finish(effect.ending)
         return None
 

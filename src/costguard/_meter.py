@@ -9,7 +9,6 @@ Every terminal move happens once: later ones return None.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -107,8 +106,8 @@ class Meter:
     """
 
     __slots__ = (
-        "_answers", "_catalog", "_ended", "_lock", "_open", "_returned", "at", "call", "cap", "ceiling", "deferred",
-        "hold", "id", "lease", "plan", "would_block",
+        "_answers", "_catalog", "_once", "_open", "_returned", "at", "call", "cap", "ceiling", "deferred", "hold", "id",
+        "lease", "plan", "would_block",
     )  # fmt: skip
 
     def __init__(self, id: str, call: Call, catalog: Catalog, plan: Plan, at: float, lease: float) -> None:
@@ -124,11 +123,11 @@ class Meter:
         self.deferred: Deferred | None = None
         self._catalog = catalog
         self._answers: list[tuple[Reader, bool]] = []
-        self._open = 0
         self._returned = False
-        self._ended = False
-        # Answers end in whatever thread closes them; reentrant, as a finaliser may close one at any time.
-        self._lock = threading.RLock()
+        # Answers end in whatever thread closes them, at any time, also in a finaliser. Lists make that safe without a
+        # lock, as appending and popping are atomic: one token for each open answer, and one for whoever ends the call.
+        self._open: list[None] = []
+        self._once: list[None] = [None]
 
     # -- admission ---------------------------------------------------------------------------------------------
 
@@ -170,7 +169,7 @@ class Meter:
         return Hold(self.id, amount, legs, self.at + self.lease)
 
     def _clamped(self, hold: Hold, refused: Refused, budgets: dict[str, Budget]) -> Hold | None:
-        if self.call.cap is None or self.cap is not None and self.cap <= MIN_OUTPUT:
+        if self.call.cap is None or (self.cap is not None and self.cap <= MIN_OUTPUT):
             return None
         if not all(budgets[refusal.leg.budget].clamp for refusal in refused.refusals):
             return None
@@ -205,40 +204,31 @@ class Meter:
 
     def begin_answer(self) -> bool:
         """An answer of this call has begun; False when the call was ended before, so that it is charged on its own."""
-        with self._lock:
-            if self._ended:
-                return False
-            self._open += 1
-            return True
+        self._open.append(None)
+        return bool(self._once)
 
     def end_answer(self, reader: Reader, outcome: Outcome, error: str | None = None) -> Ending | None:
         """An answer has ended, whole or not. Ends the call when the SDK has returned and no other answer is open."""
-        with self._lock:
-            self._open -= 1
-            self._answers.append((reader, reader.complete))
-            self.deferred = reader.deferred or self.deferred
-            if not self._returned or self._open or self._ended or self.deferred is not None:
-                return None
-            self._ended = True
+        self._answers.append((reader, reader.complete))
+        self.deferred = reader.deferred or self.deferred
+        self._open.pop()
+        if not self._returned or self._open or self.deferred is not None or not self._wins():
+            return None
         return self._ending(outcome, error)
 
     def returned(self) -> Ending | None:
         """The SDK has handed the response to the caller. Ends the call unless a stream is still to be read."""
-        with self._lock:
-            self._returned = True
-            if self._open or self._ended or self.deferred is not None:
-                return None
-            self._ended = True
+        self._returned = True
+        if self._open or self.deferred is not None or not self._wins():
+            return None
         if not self._answers:
             return Ending(self, Cost(0), (), "ok", released=True)
         return self._ending("ok", None)
 
     def failed(self, error: BaseException, billed: bool | None) -> Ending | None:
         """The SDK raised. What was billed before it did is charged; what cannot be known is charged as held."""
-        with self._lock:
-            if self._ended:
-                return None
-            self._ended = True
+        if not self._wins():
+            return None
         name = type(error).__name__
         if self._answers:
             return self._ending("error", name)
@@ -252,11 +242,17 @@ class Meter:
 
     def arrived(self, usages: Sequence[Usage], outcome: Outcome = "ok") -> Ending | None:
         """What was billed is known from elsewhere: a deferred answer that was read, a call that was tracked."""
-        with self._lock:
-            if self._ended:
-                return None
-            self._ended = True
+        if not self._wins():
+            return None
         return Ending(self, self._cost(usages), tuple(usages), outcome)
+
+    def _wins(self) -> bool:
+        """Whether this is the terminal move: the first one is."""
+        try:
+            self._once.pop()
+        except IndexError:
+            return False
+        return True
 
     def _ending(self, outcome: Outcome, error: str | None) -> Ending:
         usages = tuple(usage for reader, _ in self._answers for usage in reader.usages())

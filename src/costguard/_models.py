@@ -193,9 +193,10 @@ class Shelf:
         if not pool:
             return None
         closest = max(shared(theirs, asked) for theirs, _ in pool)
-        family = [(_weight(model, at), model.id, model) for theirs, model in pool if shared(theirs, asked) == closest]
-        typical = median_low(weight for weight, _, _ in family)
-        _, _, chosen = max(one for one in family if one[0] <= OUTLIER * typical)
+        family = [(_weight(model, at), model) for theirs, model in pool if shared(theirs, asked) == closest]
+        typical = median_low(weight for weight, _ in family)
+        usual = (one for one in family if one[0] <= OUTLIER * typical)
+        _, chosen = max(usual, key=lambda one: (one[0], -len(one[1].id), one[1].id))
         why = f"{name[:LONGEST]} is unknown, priced as {chosen.id}, the dearest of its family"
         return Match(chosen, estimated=True, why=why, closeness=closest)
 

@@ -32,7 +32,7 @@ class Patches:
         self._current = current
         self._wanted: dict[Seam, Provider] = {}
         self._hooked: set[str] = set()
-        self._installed: dict[Seam, tuple[Any, str, Any, wrapt.FunctionWrapper]] = {}
+        self._installed: dict[Seam, tuple[Any, str, Any, wrapt.FunctionWrapper[Any, Any]]] = {}
 
     def install(self, providers: Iterable[Provider]) -> None:
         """Wrap every seam of these providers, now or when its module is imported. Repeating it changes nothing."""

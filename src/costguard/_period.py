@@ -17,12 +17,12 @@ ROLLING_SLOTS: Final = 60
 
 _WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _WORDS: Final[dict[str, Kind]] = {
-    **{word: "hour" for word in ("hour", "hourly")},
-    **{word: "day" for word in ("day", "daily")},
-    **{word: "week" for word in ("week", "weekly")},
-    **{word: "month" for word in ("month", "monthly", "mo")},
-    **{word: "year" for word in ("year", "yearly", "annual")},
-    **{word: "lifetime" for word in ("lifetime", "total", "ever")},
+    **dict.fromkeys(("hour", "hourly"), "hour"),
+    **dict.fromkeys(("day", "daily"), "day"),
+    **dict.fromkeys(("week", "weekly"), "week"),
+    **dict.fromkeys(("month", "monthly", "mo"), "month"),
+    **dict.fromkeys(("year", "yearly", "annual"), "year"),
+    **dict.fromkeys(("lifetime", "total", "ever"), "lifetime"),
     "run": "run",
 }
 _LENGTH = re.compile(r"(?:rolling\s+)?(\d+)\s*(s|sec|m|min|h|hr|hours?|d|days?|w|weeks?)")

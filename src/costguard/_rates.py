@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, dropwhile
 from typing import Any, Final, NamedTuple
 
 from ._types import INPUT_UNITS, OUTPUT_UNITS, Unit
@@ -287,3 +287,16 @@ class Sheet:
             return self.rates[plain] * count if plain in self.rates else self.odd_cost(plain, count)
         kin = [rate for name, rate in self.rates.items() if name.startswith(plain + ":")]
         return max(kin) * count if kin else None
+
+    def rest(
+        self, rates: Mapping[Unit, int], counts: Mapping[Unit, int], first: Unit, missing: set[Unit]
+    ) -> int:
+        """What `counts` cost from the unit `first` on, which has no whole rate; units without any go to `missing`."""
+        pico = 0
+        for unit, count in dropwhile(lambda item: item[0] != first, counts.items()):
+            cost = rates[unit] * count if unit in rates else self.odd_cost(unit, count)
+            if cost is None:
+                missing.add(unit)
+            else:
+                pico += cost
+        return pico

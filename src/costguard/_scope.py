@@ -224,7 +224,7 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
         def steps(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
             inside = _Inside(self)
             inner = function(*args, **kwargs)
-            advance, value = cast("Callable[[Any], Any]", inner.send), None
+            advance, value = inner.send, cast("Any", None)
             try:
                 while True:
                     with inside:
@@ -250,7 +250,7 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
         async def steps(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
             inside = _Inside(self)
             inner = function(*args, **kwargs)
-            advance, value = cast("Callable[[Any], Any]", inner.asend), None
+            advance, value = cast("Callable[[Any], Any]", inner.asend), cast("Any", None)
             try:
                 while True:
                     with inside:

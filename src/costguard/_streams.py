@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
 import wrapt
@@ -99,7 +99,7 @@ class _Tap:
     def __init__(self, events: Any, answer: Answer) -> None:
         self._events = events
         self._answer: Answer | None = answer
-        self._feed = answer.feed
+        self._feed: Callable[[Any], bool] = answer.feed
         self._started = False
 
     def _start(self) -> None:
@@ -217,7 +217,7 @@ def _nothing() -> None:
     return None
 
 
-class WatchedBytes(wrapt.ObjectProxy):  # type: ignore[misc]  # wrapt's stubs leave the class untyped
+class WatchedBytes(wrapt.ObjectProxy[Any]):
     """A response's byte stream, watched: notices its end and keeps the body when nobody else decodes it."""
 
     def __init__(self, stream: Any, response: Any, answer: Answer) -> None:

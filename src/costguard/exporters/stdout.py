@@ -53,7 +53,7 @@ def _call(event: CostEvent) -> str:
         return f"costguard  refused    {event.call.provider}/{event.call.model}  {tags}"
     tokens_in = sum(usage.input_tokens for usage in event.usages)
     tokens_out = sum(usage.output_tokens for usage in event.usages)
-    notes = [event.outcome] if event.outcome != "ok" else []
+    notes: list[str] = [event.outcome] if event.outcome != "ok" else []
     notes += ["estimated"] if event.cost.estimated else []
     notes += [f"unpriced: {', '.join(event.cost.unpriced)}"] if event.cost.unpriced else []
     notes += [f"would block: {', '.join(event.would_block)}"] if event.would_block else []

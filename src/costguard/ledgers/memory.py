@@ -106,7 +106,8 @@ class MemoryLedger:
 
     def _apply(self, id: str, step: Step) -> None:
         if step.entry is not None:
-            self._state.update({**step.rows, id: step.entry})
+            changes: dict[Any, Any] = {**step.rows, id: step.entry}
+            self._state.update(changes)
 
     def _after_fork(self) -> None:
         """The child starts with the parent's books but not its calls in flight: the parent ends those."""
@@ -137,6 +138,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def open_memory(url: str) -> Any:
+def open_memory(url: str) -> MemoryLedger:  # noqa: ARG001 - every opener takes the URL
     """Open ``memory://``: each ledger has books of its own."""
     return MemoryLedger()
