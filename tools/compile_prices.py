@@ -24,7 +24,7 @@ import argparse
 import json
 import sys
 import tomllib
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ def main() -> int:
     """Compile everything; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only compare, exit 1 on a difference")
-    parser.add_argument("--built", default=date.today().isoformat(), help="the day to write into the headers")
+    today = datetime.now(UTC).date().isoformat()
+    parser.add_argument("--built", default=today, help="the day to write into the headers")
     options = parser.parse_args()
     tables = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(TABLES.glob("*.toml"))}
     problems: list[str] = []
@@ -62,9 +63,14 @@ def main() -> int:
 
 def render(book: Entry) -> str:
     """A file with one model a line, so that a change is one line in a diff."""
-    head = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}," for key, value in book.items() if key != "models"]
-    models = [json.dumps({key: entry[key] for key in ORDER if key in entry}, ensure_ascii=False) for entry in book["models"]]
+    head = [f"{json.dumps(key)}: {dump(value)}," for key, value in book.items() if key != "models"]
+    models = [dump({key: entry[key] for key in ORDER if key in entry}) for entry in book["models"]]
     return "{\n" + "\n".join(head) + '\n"models": [\n' + ",\n".join(models) + "\n]}\n"
+
+
+def dump(value: Any) -> str:
+    """JSON on one line, in the letters of the sources."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def compare(files: dict[str, Entry]) -> list[str]:

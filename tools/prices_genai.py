@@ -112,8 +112,13 @@ def add_tiers(model: types.ModelInfo, prices: list[Entry]) -> None:
         start = variant.constraint.start_date if isinstance(variant.constraint, types.StartDateConstraint) else None
         since = None if start is None or start in VERIFIED else start.isoformat()
         listed = rates(variant.prices)
-        home = next((price for price in prices if price["from"] == since), None) if since else current({"prices": prices})
-        if home is not None and tier not in home.get("tiers", {}):
+        home = current({"prices": prices})
+        if since is not None and since != home["from"]:
+            later = [price for price in prices if price["from"] == since]
+            if not later:
+                continue
+            home = later[0]
+        if tier not in home.get("tiers", {}):
             home.setdefault("tiers", {})[tier] = listed
     home = current({"prices": prices})
     for price in prices:

@@ -183,7 +183,8 @@ def complete(price: Entry, row: Entry, *, now: bool) -> None:
     for tier, tier_rates in listed.items():
         mine = tier_rates if now else genai.proportional(tier_rates, standard, price["rates"])
         known = tiers.get(tier, {})
-        fit = {unit: rate for unit, rate in mine.items() if unit != "reasoning" and fits(tier, rate, price["rates"].get(unit))}
+        fit = {unit: rate for unit, rate in mine.items() if fits(tier, rate, price["rates"].get(unit))}
+        fit.pop("reasoning", None)
         if {**fit, **known}:
             tiers[tier] = {**fit, **known}
     if tiers:

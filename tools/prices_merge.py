@@ -16,7 +16,9 @@ Entry = dict[str, Any]
 STRICT = ("openai", "anthropic", "google")
 TOLERANCE = Fraction(1, 100)
 _REGION = re.compile(r"^((?:us-gov|us|eu|ap|sa|ca|me|af)-[a-z]+-\d)/(.+)$")
-_CLASS = re.compile(r"^(?:together-ai|fireworks-ai)-|^(?:eu|us|apac|global|global-standard)/|/\*|^(?:invoke|guardrails|claude_platform)/")
+_CLASS = re.compile(
+    r"^(?:together-ai|fireworks-ai)-|/\*|^(?:eu|us|us-gov|apac|global|global-standard|invoke|guardrails|claude_platform)/"
+)
 _DATE = re.compile(r"(?:-20\d\d-\d\d-\d\d|[-@]20\d{6}|@default|-00\d)$")
 
 
@@ -175,7 +177,8 @@ def from_row(name: str, row: Entry) -> Entry | None:
 
 def same_model(one: Entry, other: Entry) -> bool:
     """Whether `other` is a dated name of the same model at the same price."""
-    return bool(one["prices"] == other["prices"] and re.match(re.escape(one["id"]) + r"[-@](?:\d|default)", other["id"]))
+    dated = re.match(re.escape(one["id"]) + r"[-@](?:\d|default)", other["id"])
+    return dated is not None and bool(one["prices"] == other["prices"])
 
 
 def resold_models(facts: Entry, books: dict[str, Entry], dropped: Entry) -> list[Entry]:

@@ -1,8 +1,8 @@
 """What a call cost, and the most it can cost.
 
 The catalog finds the model that a name means, the price that was in force, the tier, region and long-context rate
-that apply, and multiplies integers. The fallback chain of a name is: the user's alias and own prices, the price file,
-a provider whose models this one resells, the nearest kin of an unknown model (marked `estimated`), nothing (`unpriced`).
+that apply, and multiplies integers. A name is looked up in this order: the user's aliases and own prices, the price
+file, a provider whose models this one resells, the nearest kin (marked `estimated`), nothing (`unpriced`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Catalog:
         self._own = OwnPrices()
         self._sheets: dict[tuple[str, str, str | None, str, str | None], Sheet] = {}
 
-    # -- what a call cost --------------------------------------------------------------------------------------------
+    # -- what a call cost
 
     def cost(self, provider: str, model: str, usages: Sequence[Usage], at: float) -> Cost:
         """Price `usages` at the prices in force at `at` (UTC epoch seconds).
@@ -67,7 +67,9 @@ class Catalog:
             if sheet is None or not sheet.starts <= at < sheet.ends:
                 sheet = self._sheet(key, at)
             counts = usage.counts
-            rates = sheet.band(counts)[1] if sheet.bands else sheet.rates
+            rates = sheet.rates
+            if sheet.bands and sum(counts.values()) > sheet.lowest:
+                rates = sheet.band(counts)[1]
             try:
                 for unit, count in counts.items():
                     pico += rates[unit] * count
@@ -99,7 +101,7 @@ class Catalog:
             rolling=match.model.id if match and match.rolling else "",
         )
 
-    # -- the most a call can cost --------------------------------------------------------------------------------------
+    # -- the most a call can cost
 
     def ceiling(self, call: Call, at: float) -> Ceiling:
         """The most `call` can cost: no usage within its bound and output cap costs more.
@@ -132,7 +134,7 @@ class Catalog:
             unpriced=tuple(sorted(unpriced)),
         )
 
-    # -- what a user says --------------------------------------------------------------------------------------------
+    # -- what a user says
 
     def add(
         self,
@@ -180,7 +182,7 @@ class Catalog:
         self._own.alias(provider_name(provider), name, target)
         self._sheets.clear()
 
-    # -- lookup ------------------------------------------------------------------------------------------------------
+    # -- lookup
 
     def models(self, provider: str) -> list[Model]:
         """Every listed model of a provider, own ones included."""
@@ -245,7 +247,7 @@ class Catalog:
                 shelf = self._shelves[provider] = Shelf(raw)
         return shelf
 
-    # -- sheets ------------------------------------------------------------------------------------------------------
+    # -- sheets
 
     def _sheet(self, key: _Key, at: float) -> Sheet:
         """The rates for one way of being called and served at `at`, remembered until they change."""
@@ -273,7 +275,7 @@ class Catalog:
         if not price.own:
             rates = self._own.discounted(name, (asked, found.id.lower()), rates)
         return Sheet(
-            entry_id(found, price, wanted),
+            found.entry(price, wanted),
             scaled(rates, found.uplift(region)),
             stretch(found.prices, at),
             estimated=match.estimated or bool(guess),
@@ -292,16 +294,10 @@ class Catalog:
         if tier in PREMIUM:
             shelf = self._shelf(model.provider)
             ratio = shelf.premium(tier) if shelf else ONE
-            return scaled(price.rates, ratio), f"no {tier} price is listed, priced at {ratio.num}/{ratio.den} of standard"
+            times = f"{ratio.num}/{ratio.den}"
+            return scaled(price.rates, ratio), f"no {tier} price is listed, priced at {times} of standard"
         tables = (rates for name in price.tiers if (rates := tier_rates(price, name)) is not None)
         return dearest((price.rates, *tables)), f"the tier {tier[:40]!r} is unknown, priced at the dearest known one"
-
-
-def entry_id(model: Model, price: Price, tier: str) -> str:
-    """``provider/model@start#tier``, without the parts that say nothing; own prices are marked."""
-    start = f"@{price.label}" if price.label else ""
-    suffix = f"#{tier[:LONGEST]}" if tier != STANDARD else ""
-    return f"{'own:' if price.own else ''}{model.provider}/{model.id}{start}{suffix}"
 
 
 def _joined(entry: str, more: str) -> str:

@@ -76,7 +76,7 @@ class Ceiling:
 
 
 def input_pico(sheets: Iterable[Sheet], bound: Mapping[Unit, int], tokens: int) -> tuple[int, set[Unit]]:
-    """The most the request side can cost on any of `sheets` with up to `tokens` input tokens, and its unpriced units."""
+    """The most the request can cost on any of `sheets` with up to `tokens` input tokens, and its unpriced units."""
     tables = [rates for sheet in sheets for _, rates in sheet.reached(tokens)]
     total, unpriced = 0, set[Unit]()
     for unit, count in bound.items():

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ._match import KINDS, LONGEST, forms, shared, tidy, without_dates, without_stages, without_variant, words
 from ._rates import ONE, Price, Rates, Ratio, larger, premium, price_at, read_rate, tier_rates
+from ._types import STANDARD
 
 ANYWHERE: Final = "?"
 """The region of a call that nothing is known of: the dearest one."""
@@ -53,6 +54,13 @@ class Model:
     def current(self, at: float) -> bool:
         """Whether it can still be called at `at`."""
         return not self.retired or (self.retired != "past" and at < day(self.retired))
+
+    def entry(self, price: Price, tier: str) -> str:
+        """The id a `Cost` carries, ``provider/model@start#tier`` without what goes without saying; own prices are
+        marked with ``own:``."""
+        start = f"@{price.label}" if price.label else ""
+        suffix = f"#{tier[:LONGEST]}" if tier != STANDARD else ""
+        return f"{'own:' if price.own else ''}{self.provider}/{self.id}{start}{suffix}"
 
     def uplift(self, region: str | None) -> Ratio:
         """The factor on token rates when the call is served in `region`, the largest one for `ANYWHERE`."""

@@ -56,7 +56,8 @@ class OwnPrices:
 
     def discounted(self, provider: str, names: Iterable[str], rates: Rates) -> Rates:
         """`rates` after the most specific discount that was said."""
-        ratio = next((self._discounts[provider, name] for name in (*names, None) if (provider, name) in self._discounts), ONE)
+        said = (self._discounts.get((provider, name)) for name in (*names, None))
+        ratio = next((ratio for ratio in said if ratio is not None), ONE)
         return rates if ratio.plain else {unit: rate.times(ratio) for unit, rate in rates.items()}
 
     def add(

@@ -238,13 +238,14 @@ class Sheet:
         starts, ends: when it is valid, UTC epoch seconds.
         rates: pico-dollars per unit of a request below every long-context threshold.
         bands: (threshold, rates) from the highest threshold down, empty for a model without long-context rates.
+        lowest: the lowest of those thresholds.
         odd: rates that are not whole per unit, as (pico-dollars, units).
         sources: for every unit the unit whose rate it takes.
         estimated: the price is a guess on the dear side.
         why: what was guessed, for `explain`.
     """
 
-    __slots__ = ("bands", "ends", "entry", "estimated", "odd", "rates", "sources", "starts", "why")
+    __slots__ = ("bands", "ends", "entry", "estimated", "lowest", "odd", "rates", "sources", "starts", "why")
 
     def __init__(
         self, entry: str, rates: Rates, within: tuple[float, float], *, estimated: bool = False, why: str = ""
@@ -260,13 +261,11 @@ class Sheet:
         starts = sorted({start for rate in whole.values() for start, _ in rate.steps}, reverse=True)
         self.rates = {unit: rate.base for unit, rate in whole.items()}
         self.bands = tuple((start, {unit: rate.above(start) for unit, rate in whole.items()}) for start in starts)
+        self.lowest = starts[-1] if starts else 0
 
     def band(self, counts: Mapping[Unit, int]) -> tuple[int, dict[Unit, int]]:
         """The threshold passed (0 for none) and the rates for one request's whole input."""
-        tokens = 0
-        for unit in INPUT_UNITS:
-            if unit in counts:
-                tokens += counts[unit]
+        tokens = sum(counts[unit] for unit in INPUT_UNITS if unit in counts)
         return self.reached(tokens)[0]
 
     def reached(self, tokens: int) -> tuple[tuple[int, dict[Unit, int]], ...]:
@@ -288,9 +287,7 @@ class Sheet:
         kin = [rate for name, rate in self.rates.items() if name.startswith(plain + ":")]
         return max(kin) * count if kin else None
 
-    def rest(
-        self, rates: Mapping[Unit, int], counts: Mapping[Unit, int], first: Unit, missing: set[Unit]
-    ) -> int:
+    def rest(self, rates: Mapping[Unit, int], counts: Mapping[Unit, int], first: Unit, missing: set[Unit]) -> int:
         """What `counts` cost from the unit `first` on, which has no whole rate; units without any go to `missing`."""
         pico = 0
         for unit, count in dropwhile(lambda item: item[0] != first, counts.items()):
