@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Literal, TypeVar, cast
 
 from . import _scope
@@ -125,7 +126,8 @@ class Guard:
         at = self.clock()
         if at >= self._reap_at:
             self._reap(at)
-        provider = self.biller.of_call(call.provider, call.host, call.model, at)
+        sdk = call.provider
+        provider = self.biller.of_call(sdk, call.host, call.model, at)
         if provider != call.provider:
             call = replace(call, provider=provider)
         scope = _scope.current()
@@ -136,7 +138,7 @@ class Guard:
             strict_prices=self._strict_prices,
             warn=self._warn,
         )
-        return Meter(ids(), call, self.catalog, plan, at, LEASE)
+        return Meter(ids(), call, self.catalog, plan, at, LEASE, partial(self.biller.of_call, sdk, call.host))
 
     def drive(self, meter: Meter, billed: Callable[[BaseException], bool | None], send: Callable[[], T]) -> T:
         """Carry out a call's effects; `send` lets the SDK do its work."""

@@ -68,6 +68,12 @@ class Ending:
     released: bool = False
 
 
+class Bills(Protocol):
+    """Says who bills a model at an instant."""
+
+    def __call__(self, model: str, at: float) -> str: ...
+
+
 class Says(Protocol):
     """Told of refusals that are not raised, so that they are seen."""
 
@@ -106,11 +112,13 @@ class Meter:
     """
 
     __slots__ = (
-        "_answers", "_catalog", "_once", "_open", "_returned", "at", "call", "cap", "ceiling", "deferred", "hold", "id",
+        "_answers", "_begun", "_biller", "_catalog", "_once", "_open", "_returned", "at", "call", "cap", "ceiling", "deferred", "hold", "id",
         "lease", "plan", "would_block",
     )  # fmt: skip
 
-    def __init__(self, id: str, call: Call, catalog: Catalog, plan: Plan, at: float, lease: float) -> None:
+    def __init__(
+        self, id: str, call: Call, catalog: Catalog, plan: Plan, at: float, lease: float, biller: Bills
+    ) -> None:
         self.id = id
         self.call = call
         self.plan = plan
@@ -122,8 +130,10 @@ class Meter:
         self.would_block: tuple[str, ...] = ()
         self.deferred: Deferred | None = None
         self._catalog = catalog
+        self._biller = biller
         self._answers: list[tuple[Reader, bool]] = []
         self._returned = False
+        self._begun = False
         # Answers end in whatever thread closes them, at any time, also in a finaliser. Lists make that safe without a
         # lock, as appending and popping are atomic: one token for each open answer, and one for whoever ends the call.
         self._open: list[None] = []
@@ -204,6 +214,7 @@ class Meter:
 
     def begin_answer(self) -> bool:
         """An answer of this call has begun; False when the call was ended before, so that it is charged on its own."""
+        self._begun = True
         self._open.append(None)
         return bool(self._once)
 
@@ -232,7 +243,7 @@ class Meter:
         name = type(error).__name__
         if self._answers:
             return self._ending("error", name)
-        if billed is False:
+        if billed is False and not self._begun:
             return Ending(self, Cost(0), (), "error", name, released=True)
         return self._unknown("unknown" if isinstance(error, Exception) else "cancelled", name)
 
@@ -278,7 +289,12 @@ class Meter:
         return self.hold is not None and any(leg.hard for leg in self.hold.legs)
 
     def _cost(self, usages: Sequence[Usage]) -> Cost:
-        return self._catalog.cost(self.call.provider, self.call.model, usages, self.at)
+        provider = self.call.provider
+        if not self.ceiling.entry:
+            # Nobody's model was asked for, such as a deployment's name; the model that answered may be somebody's.
+            served = next((usage.model for usage in usages if usage.model), None)
+            provider = provider if served is None else self._biller(served, self.at)
+        return self._catalog.cost(provider, self.call.model, usages, self.at)
 
     def _guess(self, usages: tuple[Usage, ...]) -> tuple[Usage, ...]:
         """What is known plus an estimate: the request's bound where the input is unknown, the output by its text."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
@@ -55,12 +56,12 @@ class Answer:
 
     def drop(self) -> None:
         """The answer is over, said from a finaliser: no lock may be taken here."""
-        if self._once:
+        if self._once and not sys.is_finalizing():
             self._guard.later(lambda: self._end("partial", None))
 
     def closed(self) -> None:
         """The answer is over because its response was closed, by the caller or by a finaliser of the SDK's."""
-        if self._guard.is_inside():
+        if self._guard.is_inside() or sys.is_finalizing():
             self.drop()
         else:
             self.end("partial")
@@ -302,8 +303,11 @@ class WatchedBytes(wrapt.ObjectProxy[Any]):
 def parts(content: bytes, kind: str) -> Iterator[Any]:
     """The JSON documents in a body: one, or one for each server-sent event."""
     if "event-stream" not in kind:
-        yield json.loads(content)
-        return
-    for line in content.splitlines():
-        if line.startswith(b"data:") and not line.startswith(b"data: [DONE]"):
-            yield json.loads(line[5:])
+        documents = [content]
+    else:
+        documents = [line[5:] for line in content.splitlines() if line.startswith(b"data:")]
+    for document in documents:
+        try:
+            yield json.loads(document)
+        except ValueError:
+            continue  # the mark of the end, or a body that broke off

@@ -85,10 +85,15 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """A request that only reads an earlier answer, which may have become billable since (see `Deferred`)."""
+    """A request that only reads an earlier answer, which may have become billable since (see `Deferred`).
+
+    Attributes:
+        id: the answer's.
+        call: what it answers, as far as the request tells; the model is read off the answer.
+    """
 
     id: str
-    provider: str
+    call: Call
 
 
 Reading: TypeAlias = Call | Unmetered | Retrieval | None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -20,7 +21,6 @@ from .._guard import Guard
 from .._meter import Meter
 from .._shield import shielded
 from .._streams import Answer, AsyncStreamTap, StreamTap, WatchedBytes
-from .._types import Call
 from ..ports import Provider, Request, Retrieval, Unmetered
 
 KEY: Final = "costguard"
@@ -214,7 +214,7 @@ class RetrievedAnswer:
         assert isinstance(carrier.meter, Retrieval)
         self._guard = carrier.guard
         self._retrieval = carrier.meter
-        self._reader = provider.reader(Call(carrier.meter.provider, "", host=carrier.request.host))
+        self._reader = provider.reader(carrier.meter.call)
         self.feed = self._reader.feed
 
     def end(self, outcome: str, error: BaseException | None = None) -> None:
@@ -222,7 +222,7 @@ class RetrievedAnswer:
         with shielded("reading a deferred answer"):
             usages = self._reader.usages()
             if self._reader.complete and usages and self._reader.was_deferred:
-                call = Call(self._retrieval.provider, usages[0].model or "")
+                call = replace(self._retrieval.call, model=usages[0].model or "")
                 self._guard.retrieved(self._retrieval.id, call, usages)
 
 
@@ -261,7 +261,10 @@ def _holds_usage(parsed: Any) -> bool:
 def _body(response: Any) -> Any:
     if "json" not in response.headers.get("content-type", ""):
         return None
-    return json.loads(response.content)
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return None
 
 
 def _streamed(stream: Any) -> Answer | None:
@@ -274,5 +277,5 @@ def _streamed(stream: Any) -> Answer | None:
 def _events(wrapped: Any, stream: Any) -> Any:
     """The decoded events, from a copy of the SDK's own stream: a generator that refers to the stream itself would form
     a cycle with it, and a dropped stream would be noticed only when the garbage collector comes by."""
-    own = type(stream).__module__.endswith("._streaming")
+    own = "__stream__" in vars(type(stream))
     return wrapped.__func__(copy.copy(stream)) if own else wrapped()

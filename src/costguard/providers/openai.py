@@ -45,14 +45,14 @@ class OpenAI(Stainless):
         """See `costguard.ports.Provider.read_call`."""
         retrieval = _RETRIEVAL.search(request.path)
         if request.method != "POST":
-            return Retrieval(retrieval[1], self.name) if retrieval and request.method == "GET" else None
+            return self._retrieval(retrieval[1], request) if retrieval and request.method == "GET" else None
         known = endpoint(request.path, _ENDPOINTS)
         if known is not None:
             return _CALLS[known](self, request)
         if _FREE.search(request.path):
             return None
         if retrieval is not None:
-            return Retrieval(retrieval[1], self.name)
+            return self._retrieval(retrieval[1], request)
         return Unmetered(f"POST {request.path}")
 
     def reader(self, call: Call) -> Reader:
@@ -79,6 +79,9 @@ class OpenAI(Stainless):
         if max_output is not None and call.cap is not None:
             body = {**body, call.cap: max_output}
         return body
+
+    def _retrieval(self, id: str, request: Request) -> Retrieval:
+        return Retrieval(id, Call(self.name, "", "responses", host=request.host))
 
     def _chat(self, request: Request) -> Call:
         body = request.body
