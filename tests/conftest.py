@@ -10,10 +10,12 @@ import pytest
 
 import costguard
 from costguard import _scope
+from costguard._book import Row
 from costguard._config import state
 from costguard._guard import Guard
 from costguard._shield import bugs
 from costguard._types import Alert, CostEvent
+from costguard.ledgers.memory import MemoryLedger
 from costguard.testing.loopback import LoopbackProvider
 
 
@@ -99,7 +101,9 @@ def settled() -> Callable[[], None]:
     def check() -> None:
         gc.collect()
         costguard.flush()
-        assert all(not budget.held for budget in costguard.status().budgets)
+        ledger = state.guard.ledger
+        assert isinstance(ledger, MemoryLedger)
+        assert 0 == sum(row.held for row in ledger._state.values() if isinstance(row, Row))
 
     return check
 

@@ -268,6 +268,12 @@ class WatchedBytes(wrapt.ObjectProxy[Any]):
         finally:
             self._self_closed()
 
+    def __del__(self) -> None:
+        # A response that nobody read or closed; its events, when they are read, outlive it in their tap.
+        answer = getattr(self, "_self_answer", None)
+        if answer is not None and not answer.claimed:
+            answer.drop()
+
     def _self_keep(self, chunk: bytes) -> None:
         body = self._self_body
         if body is None or self._self_answer.claimed:

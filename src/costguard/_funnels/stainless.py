@@ -32,11 +32,15 @@ CurrentGuard = Callable[[], Guard | None]
 
 
 class Carrier:
-    """A call on its way through the SDK, in the place of the options' `post_parser`, which it goes on calling."""
+    """A call on its way through the SDK, in the place of the options' `post_parser`, which it goes on calling.
+
+    Attributes:
+        meter: what meters it; for a call that cannot be metered None, so that it is counted by one layer only.
+    """
 
     __slots__ = ("guard", "meter", "parse", "request")
 
-    def __init__(self, guard: Guard, meter: Meter | Retrieval, request: Request, parse: Any) -> None:
+    def __init__(self, guard: Guard, meter: Meter | Retrieval | None, request: Request, parse: Any) -> None:
         self.guard = guard
         self.meter = meter
         self.request = request
@@ -69,7 +73,7 @@ class Funnel:
             arguments, keywords = self._sent(prepared, args, kwargs)
             return wrapped(*arguments, **keywords)
 
-        if isinstance(prepared.meter, Retrieval):
+        if not isinstance(prepared.meter, Meter):
             return send()
         return prepared.guard.drive(prepared.meter, self._provider.was_billed, send)
 
@@ -83,7 +87,7 @@ class Funnel:
             arguments, keywords = self._sent(prepared, args, kwargs)
             return await wrapped(*arguments, **keywords)
 
-        if isinstance(prepared.meter, Retrieval):
+        if not isinstance(prepared.meter, Meter):
             return await send()
         return await prepared.guard.adrive(prepared.meter, self._provider.was_billed, send)
 
@@ -105,7 +109,7 @@ class Funnel:
             return None
         if isinstance(reading, Unmetered):
             guard.unmetered(f"{self._provider.name} {reading.endpoint}")
-            return None
+            return Carrier(guard, None, request, options.post_parser)
         meter = reading if isinstance(reading, Retrieval) else guard.begin(reading)
         return Carrier(guard, meter, request, options.post_parser)
 
@@ -154,7 +158,7 @@ class Funnel:
     def _answer(self, client: Any, kwargs: Mapping[str, Any]) -> Answer | RetrievedAnswer | None:
         with shielded("meeting a response"):
             carrier = self._carried(client, kwargs)
-            if carrier is None:
+            if carrier is None or carrier.meter is None:
                 return None
             response = kwargs["response"]
             if isinstance(carrier.meter, Retrieval):
