@@ -15,6 +15,8 @@ Entry = dict[str, Any]
 
 STRICT = ("openai", "anthropic", "google")
 TOLERANCE = Fraction(1, 100)
+DEAREST = 10**9
+"""Pico-dollars: no provider sells a token for more than $1,000 per million."""
 _REGION = re.compile(r"^((?:us-gov|us|eu|ap|sa|ca|me|af)-[a-z]+-\d)/(.+)$")
 _CLASS = re.compile(
     r"^(?:together-ai|fireworks-ai)-|/\*|^(?:eu|us|us-gov|apac|global|global-standard|invoke|guardrails|claude_platform)/"
@@ -32,9 +34,10 @@ def compile_all(tables: dict[str, Any], built: str, problems: list[str]) -> list
             books[provider.id] = {**header(provider, hand, built), "models": models}
     for name, facts in hand["only"].items():
         models = resold_models(facts, books, reviewed["drop"].get(name, {}))
-        models += hand["model"].get(name, [])
+        models = with_added(models, hand["model"].get(name, []))
         books[name] = {**sources(built), "provider": name, **public(facts), "models": models}
     for name, book in books.items():
+        problems += implausible(book)
         touch_up(book, hand)
         settle_names(book, tables["aliases"].get(name, {}))
     return list(books.values())
@@ -56,9 +59,24 @@ def provider_models(
     if facts.get("litellm_only"):
         resold = [entry for other in provider.fallback_model_providers or [] for entry in books[other]["models"]]
         models += extra_models(rows, names_of(models) | names_of(resold))
-    for added in hand["model"].get(provider.id, []):
-        models = [entry for entry in models if entry["id"] != added["id"]] + [dict(added)]
-    return models
+    return with_added(models, hand["model"].get(provider.id, []))
+
+
+def with_added(models: list[Entry], added: list[Entry]) -> list[Entry]:
+    """The models with those that are kept by hand, which replace listed ones of the same id."""
+    ids = {entry["id"] for entry in added}
+    return [entry for entry in models if entry["id"] not in ids] + [dict(entry) for entry in added]
+
+
+def implausible(book: Entry) -> list[str]:
+    """Token rates above $1,000 per million: a source has written dollars per thousand, or a typing error."""
+    return [
+        f"{book['provider']}/{entry['id']} {unit}: {first(rate)} pico-dollars a token"
+        for entry in book["models"]
+        for price in entry["prices"]
+        for unit, rate in price["rates"].items()
+        if unit in litellm.FIELDS.values() and first(rate) > DEAREST
+    ]
 
 
 def header(provider: Any, hand: Entry, built: str) -> Entry:

@@ -179,7 +179,11 @@ class Catalog:
 
     def alias(self, provider: str, name: str, target: str) -> None:
         """Price `name`, such as an Azure deployment, as `target`: a model of the provider, or ``provider:model``."""
-        self._own.alias(provider_name(provider), name, target)
+        seller = provider_name(provider)
+        head, _, model = target.partition(":")
+        other = provider_name(head)
+        owner, wanted = (other, model) if model and self._shelf(other) else (seller, target)
+        self._own.alias(seller, name, owner, wanted)
         self._sheets.clear()
 
     # -- lookup

@@ -20,9 +20,7 @@ _PATHS: Final = re.compile(
 _REGION: Final = re.compile(r"^(?:us-gov|us|eu|apac|au|jp|in|ca|sa|me|af|regional)\.(?=[a-z0-9-]+\.)")
 _TUNED: Final = re.compile(r"^(ft:[^:]+):.*$")
 
-_DATED: Final = (
-    r"-20\d\d-\d\d-\d\d|[-@]20\d{6}|@default|@latest|@\d{3}|-00\d|-latest|-v\d+:\d+(?::\d+k)?|:0"
-)
+_DATED: Final = r"-20\d\d-\d\d-\d\d|[-@]20\d{6}|@default|@latest|@\d{3}|-00\d|-latest|-v\d+:\d+(?::\d+k)?|:0"
 _STAGED: Final = r"-preview|-exp|-experimental|-beta|-\d\d-\d\d|-\d\d-20\d\d|-\d{4}"
 _STRICT: Final = re.compile(f"(?:{_DATED})$")
 _LOOSE: Final = re.compile(f"(?:{_DATED}|{_STAGED})$")
@@ -93,9 +91,33 @@ _NO_WORD: Final = re.compile(r"\d+|v\d+|\d+x?\d*[bmk]|a\d+b")
 
 KINDS: Final = frozenset(
     (
-        "audio", "cyber", "embed", "embedding", "embeddings", "ft", "image", "images", "instruct", "live",
-        "moderation", "ocr", "omni", "realtime", "rerank", "research", "robotics", "search", "sora", "speech",
-        "transcribe", "translate", "tts", "veo", "vision", "voice", "whisper",
+        "audio",
+        "cyber",
+        "embed",
+        "embedding",
+        "embeddings",
+        "ft",
+        "image",
+        "images",
+        "instruct",
+        "live",
+        "moderation",
+        "ocr",
+        "omni",
+        "realtime",
+        "rerank",
+        "research",
+        "robotics",
+        "search",
+        "sora",
+        "speech",
+        "transcribe",
+        "translate",
+        "tts",
+        "veo",
+        "vision",
+        "voice",
+        "whisper",
     )
 )
 """Words that make a model another kind of product: a chat model is never priced as one of these, nor they as it."""

@@ -232,4 +232,3 @@ def _weight(model: Model, at: float) -> int:
     """How dear a model is: a token in and a token out."""
     rates = price_at(model.prices, at).rates
     return sum(rates[unit].base for unit in ("input", "output") if unit in rates)
-

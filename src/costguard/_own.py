@@ -42,13 +42,11 @@ class OwnPrices:
         """Where an alias points to, or the name itself."""
         return self._aliases.get((provider, name), (provider, name))
 
-    def alias(self, provider: str, name: str, target: str) -> None:
-        """Let `name` mean `target`, which is a model of the same provider or ``provider:model``."""
-        owner, colon, model = target.partition(":")
-        if not target or not name:
-            raise ConfigError(f"an alias needs a name and a model, got {name!r} and {target!r}")
-        other = colon and owner.isidentifier() and owner != "ft"
-        self._aliases[provider, tidy(name)] = (owner, tidy(model)) if other else (provider, tidy(target))
+    def alias(self, provider: str, name: str, owner: str, model: str) -> None:
+        """Let `name` at `provider` mean `model` at `owner`."""
+        if not name or not model:
+            raise ConfigError(f"an alias needs a name and a model, got {name!r} and {model!r}")
+        self._aliases[provider, tidy(name)] = (owner, tidy(model))
 
     def discount(self, provider: str, percent: Number, model: str | None) -> None:
         """Take `percent` off the listed prices of a provider or of one of its models."""
