@@ -111,25 +111,22 @@ class Catalog:
         """
         region = host_region(call.host) if call.host else None
         place = ANYWHERE if region is None else region
-        sheets = [
-            self._sheet((call.provider, call.model, None, tier, place), at)
-            for tier in dict.fromkeys((call.tier, STANDARD))
-        ]
-        match = self.match(call.provider, call.model, at)
-        context = match.model.context if match else None
-        tokens = sum(call.bound.get(unit, 0) for unit in INPUT_UNITS)
+        asked = self._sheet((call.provider, call.model, None, call.tier, place), at)
+        sheets = [asked]
+        if call.tier != STANDARD:
+            sheets.append(self._sheet((call.provider, call.model, None, STANDARD, place), at))
+        tokens = sum(call.bound[unit] for unit in INPUT_UNITS if unit in call.bound)
         if not call.input_known:
-            tokens = max(tokens, context or _ceiling.CONTEXT)
+            tokens = max(tokens, asked.context or _ceiling.CONTEXT)
         pico, unpriced = _ceiling.input_pico(sheets, call.bound, tokens)
-        output = _ceiling.output_pico(sheets, call.output_unit, tokens)
-        if match is None and call.output_unit is not None:
+        if not asked.entry and call.output_unit is not None:
             unpriced.add(call.output_unit)
         return Ceiling(
             input_pico=pico,
-            output_pico=output,
-            model_max=(match and match.model.max_output) or context or _ceiling.MAX_OUTPUT,
+            output_pico=_ceiling.output_pico(sheets, call.output_unit, tokens),
+            model_max=asked.max_output or asked.context or _ceiling.MAX_OUTPUT,
             choices=max(1, call.choices),
-            entry=sheets[0].entry,
+            entry=asked.entry,
             estimated=any(sheet.estimated for sheet in sheets),
             unpriced=tuple(sorted(unpriced)),
         )
@@ -282,6 +279,7 @@ class Catalog:
             found.entry(price, wanted),
             scaled(rates, found.uplift(region)),
             stretch(found.prices, at),
+            sizes=(found.context, found.max_output),
             estimated=match.estimated or bool(guess),
             why="; ".join(part for part in (match.why, guess) if part),
         )

@@ -88,7 +88,7 @@ def input_pico(sheets: Iterable[Sheet], bound: Mapping[Unit, int], tokens: int) 
             total += max(odd, default=0)
         else:
             total += worst * count
-    spare = tokens - sum(bound.get(unit, 0) for unit in INPUT_UNITS)
+    spare = tokens - sum(bound[unit] for unit in INPUT_UNITS if unit in bound)
     if spare > 0:
         total += spare * (_worst(tables, _PLAIN) or 0)
     return total, unpriced
@@ -103,4 +103,10 @@ def output_pico(sheets: Iterable[Sheet], unit: Unit | None, tokens: int) -> int:
 
 
 def _worst(tables: Iterable[Mapping[Unit, int]], units: tuple[Unit, ...]) -> int | None:
-    return max((rates[unit] for rates in tables for unit in units if unit in rates), default=None)
+    worst: int | None = None
+    for rates in tables:
+        for unit in units:
+            rate = rates.get(unit)
+            if rate is not None and (worst is None or rate > worst):
+                worst = rate
+    return worst

@@ -241,18 +241,30 @@ class Sheet:
         lowest: the lowest of those thresholds.
         odd: rates that are not whole per unit, as (pico-dollars, units).
         sources: for every unit the unit whose rate it takes.
+        context, max_output: the model's sizes in tokens, None when unknown.
         estimated: the price is a guess on the dear side.
         why: what was guessed, for `explain`.
     """
 
-    __slots__ = ("bands", "ends", "entry", "estimated", "lowest", "odd", "rates", "sources", "starts", "why")
+    __slots__ = (
+        "bands", "context", "ends", "entry", "estimated", "lowest", "max_output", "odd", "rates", "sources", "starts",
+        "why",
+    )  # fmt: skip
 
     def __init__(
-        self, entry: str, rates: Rates, within: tuple[float, float], *, estimated: bool = False, why: str = ""
+        self,
+        entry: str,
+        rates: Rates,
+        within: tuple[float, float],
+        *,
+        sizes: tuple[int | None, int | None] = (None, None),
+        estimated: bool = False,
+        why: str = "",
     ) -> None:
         full = filled(rates)
         self.entry = entry
         self.starts, self.ends = within
+        self.context, self.max_output = sizes
         self.estimated = estimated
         self.why = why
         self.sources = {unit: source for unit, (source, _) in full.items()}
