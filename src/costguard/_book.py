@@ -15,9 +15,9 @@ The life of a hold:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from ._types import Balance, Crossing, Granted, Hold, Leg, Nano, Refusal, Refused
 
@@ -31,8 +31,7 @@ class State(Enum):
     EXPIRED = "expired"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """The books of one window: nano-dollars spent and held, the highest alert mark sent, and when it is forgotten."""
 
     spent: Nano = 0
@@ -41,8 +40,7 @@ class Row:
     ends: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A hold as the ledger keeps it; `booked` is what it has added to spent so far."""
 
     hold: Hold
@@ -61,8 +59,7 @@ class IdempotencyConflictError(Exception):
     """An operation was repeated with other figures under the same id: a bug in the caller, never silently taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """What an operation does: its reply, the window rows to write and the entry to write."""
 
     reply: Granted | Refused
@@ -96,7 +93,7 @@ def extend(books: Books, entries: Entries, id: str, amount: Nano) -> Step:
     if refusals:
         return Step(Refused(refusals), _NO_ROWS)
     bigger = replace(entry.hold, amount=entry.hold.amount + amount)
-    return Step(_GRANTED, dict(_held(books, entry.hold.legs, amount)), replace(entry, hold=bigger))
+    return Step(_GRANTED, dict(_held(books, entry.hold.legs, amount)), entry._replace(hold=bigger))
 
 
 def settle(books: Books, entries: Entries, id: str, actual: Nano) -> Step:
@@ -154,7 +151,7 @@ def _slots(books: Books, leg: Leg) -> list[Row]:
 def _held(books: Books, legs: tuple[Leg, ...], amount: Nano) -> Iterator[tuple[WindowKey, Row]]:
     for leg in legs:
         row = books.get((leg.budget, leg.window)) or Row(ends=_forgotten(leg))
-        yield (leg.budget, leg.window), replace(row, held=row.held + amount)
+        yield (leg.budget, leg.window), Row(row.spent, row.held + amount, row.fired, row.ends)
 
 
 def _end(books: Books, entry: Entry, to: State, actual: Nano) -> Step:
@@ -174,13 +171,9 @@ def _end(books: Books, entry: Entry, to: State, actual: Nano) -> Step:
         fired = max(row.fired, *(earlier.fired for earlier in _slots(books, leg))) if leg.slots else row.fired
         passed = [mark for mark in leg.marks if mark[1] <= total and mark[0] > fired]
         crossings += [Crossing(leg, percent, total) for percent, _ in passed]
-        rows[key] = replace(
-            row,
-            spent=row.spent + actual - entry.booked,
-            held=row.held - freed,
-            fired=passed[-1][0] if passed else row.fired,
-        )
-    return Step(Granted(tuple(crossings)), rows, replace(entry, state=to, booked=actual))
+        spent = row.spent + actual - entry.booked
+        rows[key] = Row(spent, row.held - freed, passed[-1][0] if passed else row.fired, row.ends)
+    return Step(Granted(tuple(crossings)) if crossings else _GRANTED, rows, Entry(entry.hold, to, actual))
 
 
 def _forgotten(leg: Leg) -> float | None:

@@ -9,8 +9,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Literal, TypeVar, cast
@@ -70,6 +69,19 @@ class Seen:
         return True
 
 
+class Working:
+    """The threads that are at work in a guard, each as often as it has entered."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+
+    def __enter__(self) -> None:
+        self.threads.append(threading.get_ident())
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.threads.remove(threading.get_ident())
+
+
 class Guard:
     """Meters calls against budgets. One is current in a process; a call stays with the one that admitted it.
 
@@ -116,7 +128,7 @@ class Guard:
         self._counted: deque[str] = deque(maxlen=_DEFERRED_KEPT)
         # Finalisers run in any thread, also while that thread holds a lock of ours: they only append here.
         self._dropped: queue.SimpleQueue[Callable[[], Ending | None]] = queue.SimpleQueue()
-        self._inside: set[int] = set()
+        self._working = Working()
 
     # -- one call ----------------------------------------------------------------------------------------------
 
@@ -133,7 +145,7 @@ class Guard:
         scope = _scope.current()
         plan = Plan(
             legs=self.admission.legs(scope, at) if not self.tags else self.admission.legs(self._with_tags(scope), at),
-            tags={**self.tags, **scope.tags},
+            tags={**self.tags, **scope.tags} if self.tags else scope.tags,
             observe=self.mode == "observe",
             strict_prices=self._strict_prices,
             warn=self._warn,
@@ -188,7 +200,7 @@ class Guard:
     def perform(self, effect: Effect) -> Granted | Refused | None:
         """Carry out an effect other than `SEND`."""
         if isinstance(effect, Reserve):
-            with self._working():
+            with self._working:
                 return self.ledger.reserve(effect.hold)
         if isinstance(effect, Settle):
             self.finish(effect.ending)
@@ -196,7 +208,7 @@ class Guard:
 
     def finish(self, ending: Ending) -> None:
         """Book an ended call and tell of it. Never raises to the caller."""
-        with self._working(), shielded("booking a call"):
+        with self._working, shielded("booking a call"):
             meter = ending.meter
             now = self.clock()
             event = self._event(ending, now)
@@ -217,19 +229,7 @@ class Guard:
 
     def is_inside(self) -> bool:
         """Whether this very thread is at work in here, perhaps with a lock: a finaliser it runs must come later."""
-        return threading.get_ident() in self._inside
-
-    @contextmanager
-    def _working(self) -> Iterator[None]:
-        thread = threading.get_ident()
-        if thread in self._inside:
-            yield
-            return
-        self._inside.add(thread)
-        try:
-            yield
-        finally:
-            self._inside.discard(thread)
+        return threading.get_ident() in self._working.threads
 
     def drain(self) -> None:
         """Book what finalisers left."""
@@ -274,6 +274,10 @@ class Guard:
             self._deferred.pop(next(iter(self._deferred)), None)
         self._deferred[id] = meter
 
+    def awaits(self, id: str) -> bool:
+        """Whether the answer with this id was deferred here and has not been charged yet."""
+        return id in self._deferred
+
     def retrieved(self, id: str, call: Call, usages: Sequence[Usage]) -> None:
         """A deferred answer was read and is billed by now: charge it, once however often it is read."""
         meter = self._deferred.pop(id, None)
@@ -303,7 +307,7 @@ class Guard:
     def balances_of(self, legs: Sequence[Leg]) -> list[Balance]:
         """The books of these windows."""
         self.drain()
-        with self._working():
+        with self._working:
             return list(self.ledger.balances(legs))
 
     def flush(self, timeout: float = 2.0) -> None:

@@ -9,7 +9,7 @@ Every terminal move happens once: later ones return None.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final, Protocol, TypeAlias
@@ -93,7 +93,7 @@ class Plan:
     """
 
     legs: tuple[tuple[Budget, Leg], ...]
-    tags: dict[str, str]
+    tags: Mapping[str, str]
     observe: bool = False
     strict_prices: bool = False
     warn: Says | None = None

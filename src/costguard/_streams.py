@@ -164,7 +164,7 @@ class StreamTap(_Tap):
             getattr(self._events, "close", _nothing)()
         finally:
             if answer is not None:
-                answer.end("partial")
+                answer.closed()
 
 
 class AsyncStreamTap(_Tap):
@@ -207,7 +207,7 @@ class AsyncStreamTap(_Tap):
                 await close()
         finally:
             if answer is not None:
-                answer.end("partial")
+                answer.closed()
 
 
 def _pass(event: Any) -> bool:

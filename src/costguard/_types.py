@@ -23,6 +23,9 @@ INPUT_UNITS: Final = (
 OUTPUT_UNITS: Final = ("output", "reasoning", "output_audio", "output_image")
 """Token units of the answer."""
 
+_INPUT: Final = frozenset(INPUT_UNITS)
+_OUTPUT: Final = frozenset(OUTPUT_UNITS)
+
 OTHER_UNITS: Final = (
     "requests",
     "web_searches",
@@ -74,12 +77,12 @@ class Usage:
     @property
     def input_tokens(self) -> int:
         """All tokens of the request, cached ones included."""
-        return sum(self.counts.get(unit, 0) for unit in INPUT_UNITS)
+        return sum([count for unit, count in self.counts.items() if unit in _INPUT])
 
     @property
     def output_tokens(self) -> int:
         """All tokens of the answer, reasoning included."""
-        return sum(self.counts.get(unit, 0) for unit in OUTPUT_UNITS)
+        return sum([count for unit, count in self.counts.items() if unit in _OUTPUT])
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ SeamKind = Literal[
     "function",
     "iterator",
     "scope",
+    "callback",
 ]
 """How a seam is wrapped.
 
@@ -27,6 +28,7 @@ SeamKind = Literal[
 ``iterator``: a callable that sends one request and returns an iterator of its answer's parts.
 ``scope``: a public method inside which the SDK may send several requests and swallow errors: once a budget has
 refused one of them, the others are refused too and the refusal comes out of the method.
+``callback``: what calls a function of the caller's inside a ``scope`` and catches what it raises.
 Whether a callable is a coroutine function is found out, not declared.
 """
 

@@ -88,7 +88,7 @@ class MemoryLedger:
         step = self._step(operation, id, *figures)
         if step.entry is not None:
             self._ended.append(id)
-            if len(self._ended) > KEPT:
+            if len(self._ended) > 2 * KEPT:
                 self._forget()
         return _granted(step)
 

@@ -14,7 +14,7 @@ FRAME: Final = 32
 TOOLS: Final = 512
 """Tokens granted once for the hidden prompt that explains how tools are called."""
 
-_SCALARS = (int, float, type(None))
+_SCALARS: Final = frozenset((int, float, bool, type(None)))
 
 
 class Bound:
@@ -23,51 +23,63 @@ class Bound:
     Args:
         media: given an object of the request, returns the units it is billed for at most, None when it is no media,
             or raises `Unbounded`.
+        telling: the keys one of which an object must have to be asked about; None asks about every object.
 
     Attributes:
         units: what was found so far.
         known: False once something was met whose size cannot be told from the request.
     """
 
-    def __init__(self, media: Callable[[Mapping[str, Any]], Mapping[str, int] | None]) -> None:
+    def __init__(
+        self,
+        media: Callable[[Mapping[str, Any]], Mapping[str, int] | None],
+        telling: frozenset[str] | None = None,
+    ) -> None:
         self._media = media
+        self._telling = telling
         self.units: dict[str, int] = {"input": FRAME}
         self.known = True
 
     def add(self, value: Any) -> None:
-        """Count a field of the request in."""
-        tokens = self._size(value)
-        self.units["input"] += tokens
+        """Count a field of the request in; None for one that was not given."""
+        if value is not None:
+            self.units["input"] += self._size(value)
 
     def unit(self, name: str, quantity: int) -> None:
         """Count `quantity` of a unit in."""
         self.units[name] = self.units.get(name, 0) + quantity
 
     def _size(self, value: Any) -> int:
-        if isinstance(value, str):
-            return size(value)
-        if isinstance(value, Mapping):
+        # Exact types first: nearly everything in a request is a plain string, dictionary or list.
+        kind = type(value)
+        if kind is str:
+            return len(value) if value.isascii() else size(value)
+        if kind is dict:
             return self._object(value)
-        if isinstance(value, list | tuple):
-            return sum(PER_NODE + self._size(item) for item in value)
-        if isinstance(value, _SCALARS):
+        if kind is list or kind is tuple:
+            return sum(map(self._size, value)) + PER_NODE * len(value)
+        if kind in _SCALARS:
             return PER_NODE
         return self._foreign(value)
 
     def _object(self, value: Mapping[str, Any]) -> int:
-        try:
-            media = self._media(value)
-        except Unbounded:
-            self.known = False
-            return PER_NODE
-        if media is None:
-            return sum(PER_NODE + size(key) + self._size(item) for key, item in value.items())
-        for name, quantity in media.items():
-            self.unit(name, quantity)
-        return PER_NODE
+        if self._telling is None or not self._telling.isdisjoint(value):
+            try:
+                media = self._media(value)
+            except Unbounded:
+                self.known = False
+                return PER_NODE
+            if media is not None:
+                for name, quantity in media.items():
+                    self.unit(name, quantity)
+                return PER_NODE
+        measure = self._size
+        return sum([PER_NODE + size(key) + measure(item) for key, item in value.items()])
 
     def _foreign(self, value: Any) -> int:
         """A model instance counts by its fields; a sentinel for nothing; an iterator or file cannot be looked into."""
+        if isinstance(value, Mapping):
+            return self._object(value)
         fields = getattr(value, "__dict__", None)
         if type(value).__name__ in ("Omit", "NotGiven"):
             return 0

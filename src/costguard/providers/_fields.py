@@ -24,20 +24,39 @@ def get(holder: Any, *path: str) -> Any:
     return holder
 
 
+def fields(holder: Any) -> Mapping[str, Any]:
+    """All fields of a holder, for readers that take many of them; none for what holds none."""
+    if isinstance(holder, dict):
+        return holder
+    known = getattr(holder, "__dict__", None)
+    if known is None:
+        return holder if isinstance(holder, Mapping) else {}
+    extra = getattr(holder, "__pydantic_extra__", None)
+    return {**known, **extra} if extra else known
+
+
+def number(value: Any) -> int:
+    """A number of tokens or units; 0 for None.
+
+    Raises:
+        ValueError: it is no such number.
+    """
+    if type(value) is int and value >= 0:
+        return value
+    if value is None:
+        return 0
+    if type(value) is float and value >= 0 and value.is_integer():
+        return int(value)
+    raise ValueError(f"{value!r} is no count")
+
+
 def count(holder: Any, *path: str) -> int:
     """A number of tokens or units at `path`; 0 where it is missing or null.
 
     Raises:
         ValueError: it is there and no such number.
     """
-    value = get(holder, *path)
-    if value is None:
-        return 0
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{'.'.join(path)} is {value!r}, which is no count")
-    return value
+    return number(get(holder, *path))
 
 
 def required(holder: Any, *path: str) -> int:
@@ -65,8 +84,12 @@ def text(holder: Any, *path: str) -> str:
 
 def integer(holder: Any, *path: str) -> int | None:
     """The positive integer at `path`, or None: SDKs leave sentinels for fields that were not given."""
-    value = get(holder, *path)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    return positive(get(holder, *path))
+
+
+def positive(value: Any) -> int | None:
+    """A positive integer, or None for anything else."""
+    return value if type(value) is int and value > 0 else None
 
 
 def size(of: Any) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .._types import STANDARD, Usage
 from ..ports import Deferred
-from ._fields import count, counts, get, items, required, size, text
+from ._fields import count, counts, fields, get, items, number, required, size, text
 from ._reader import Reading
 
 _TIERS = {"default": STANDARD, "auto": STANDARD, "scale": STANDARD, "on_demand": STANDARD, "": STANDARD}
@@ -29,16 +29,21 @@ class ChatReader(Reading):
     def __init__(self, call: Any, hide: bool = False) -> None:
         super().__init__(call)
         self._hide = hide
+        # Groq's streams carry their usage in a field of its own.
+        self._foreign = call.provider != "openai"
 
     def feed(self, part: Any) -> bool:
         """A whole answer or a chunk of one."""
-        fields: Mapping[str, Any] = part if isinstance(part, dict) else part.__dict__
-        usage = fields.get("usage")
-        choices = fields.get("choices")
-        if usage is None and choices:
-            delta = get(choices[0], "delta") or choices[0]
-            self.text_bytes += self._text(delta)
-            usage = get(part, "x_groq", "usage")
+        shown: Mapping[str, Any] = part if isinstance(part, dict) else part.__dict__
+        usage = shown.get("usage")
+        choices = shown.get("choices")
+        if usage is None:
+            if choices:
+                # A stream passes here once a chunk: the plain case reads three fields and no more.
+                choice = choices[0]
+                delta = (choice if isinstance(choice, dict) else choice.__dict__).get("delta")
+                self.text_bytes += self._text(choice if delta is None else delta)
+            usage = get(part, "x_groq", "usage") if self._foreign else None
         if usage is None:
             return False
         try:
@@ -50,8 +55,11 @@ class ChatReader(Reading):
 
     @staticmethod
     def _text(delta: Any) -> int:
-        content = get(delta, "content")
-        seen = size(content) if content is not None else size(get(delta, "text"))
+        shown = delta if isinstance(delta, dict) else delta.__dict__
+        content = shown.get("content")
+        if type(content) is str:
+            return len(content) if content.isascii() else size(content)
+        seen = size(get(delta, "text"))
         for call in items(delta, "tool_calls"):
             seen += size(get(call, "function", "arguments"))
         return seen
@@ -63,28 +71,46 @@ def chat_usage(usage: Any, answer: Any) -> Usage:
     Raises:
         ValueError: it holds no usable counts.
     """
-    prompt, completion = required(usage, "prompt_tokens"), count(usage, "completion_tokens")
-    return Usage(
-        counts={**_prompt(usage, prompt), **_completion(usage, completion)},
-        model=text(answer, "model") or None,
-        tier=tier(get(answer, "service_tier")),
+    whole = fields(usage)
+    prompt = whole.get("prompt_tokens")
+    if prompt is None:
+        raise ValueError("prompt_tokens is missing")
+    counts = _prompt(number(prompt), whole)
+    counts.update(_completion(whole))
+    about = fields(answer)
+    model = about.get("model")
+    return Usage(counts, model if type(model) is str and model else None, tier(about.get("service_tier")))
+
+
+def _prompt(total: int, usage: Mapping[str, Any]) -> dict[str, int]:
+    details = usage.get("prompt_tokens_details")
+    if details is None:
+        return _input(total, number(usage.get("prompt_cache_hit_tokens")))
+    parts = fields(details)
+    return _input(
+        total,
+        number(parts.get("cached_tokens")),
+        number(parts.get("cache_write_tokens")),
+        number(parts.get("audio_tokens")),
+        number(parts.get("image_tokens")),
     )
 
 
-def _prompt(usage: Any, prompt: int) -> dict[str, int]:
-    details = get(usage, "prompt_tokens_details")
-    cached = count(details, "cached_tokens") or count(usage, "prompt_cache_hit_tokens")
-    audio, image = count(details, "audio_tokens"), count(details, "image_tokens")
-    return _input(prompt, cached, count(details, "cache_write_tokens"), audio, image)
+def _completion(usage: Mapping[str, Any]) -> dict[str, int]:
+    details = usage.get("completion_tokens_details")
+    total = number(usage.get("completion_tokens"))
+    if details is None:
+        return {"output": total} if total else {}
+    parts = fields(details)
+    return _output(total, number(parts.get("reasoning_tokens")), number(parts.get("audio_tokens")))
 
 
-def _completion(usage: Any, completion: int) -> dict[str, int]:
-    details = get(usage, "completion_tokens_details")
-    return _output(completion, count(details, "reasoning_tokens"), count(details, "audio_tokens"))
-
-
-def _input(total: int, cached: int, written: int, audio: int, image: int, written_12h: int = 0) -> dict[str, int]:
-    """Split `total` into disjoint units. Parts that add up to more than the whole are cut to it, dearest last."""
+def _input(
+    total: int, cached: int, written: int = 0, audio: int = 0, image: int = 0, written_12h: int = 0
+) -> dict[str, int]:
+    """Split `total` into disjoint units. Parts that add up to more than the whole are cut to it, dearest first in."""
+    if not (cached or written or audio or image):
+        return {"input": total} if total else {}
     left = total
     units = {}
     for unit, part in (
@@ -100,12 +126,12 @@ def _input(total: int, cached: int, written: int, audio: int, image: int, writte
     return counts(input=left, **units)
 
 
-def _output(total: int, reasoning: int, audio: int = 0, image: int = 0) -> dict[str, int]:
+def _output(total: int, reasoning: int, audio: int = 0) -> dict[str, int]:
+    if not (reasoning or audio):
+        return {"output": total} if total else {}
     reasoning = min(reasoning, total)
     audio = min(audio, total - reasoning)
-    image = min(image, total - reasoning - audio)
-    visible = total - reasoning - audio - image
-    return counts(output=visible, reasoning=reasoning, output_audio=audio, output_image=image)
+    return counts(output=total - reasoning - audio, reasoning=reasoning, output_audio=audio)
 
 
 class ResponseReader(Reading):

@@ -9,7 +9,7 @@ from typing import Any, Final
 from .._types import Call
 from ..ports import Reader, Reading, Request, Retrieval, Unmetered
 from ._bound import TOOLS, Bound, Unbounded
-from ._fields import get, integer, items, size, text
+from ._fields import get, integer, items, positive, size, text
 from ._openai_usage import ChatReader, ImageReader, ResponseReader, SpeechReader, TranscriptionReader, tier
 from ._stainless import Stainless, endpoint
 
@@ -85,7 +85,7 @@ class OpenAI(Stainless):
 
     def _chat(self, request: Request) -> Call:
         body = request.body
-        bound = Bound(_media(text(body, "model")))
+        bound = Bound(_media(text(body, "model")), _TELLING)
         for field in ("messages", "tools", "functions", "response_format", "prediction"):
             bound.add(body.get(field))
         if body.get("tools") or body.get("functions"):
@@ -103,14 +103,14 @@ class OpenAI(Stainless):
         )
 
     def _completion(self, request: Request) -> Call:
-        bound = Bound(_no_media)
+        bound = Bound(_no_media, frozenset())
         bound.add(request.body.get("prompt"))
         bound.add(request.body.get("suffix"))
         return self._call(request, bound, "text_completion", cap="max_tokens", caps=("max_tokens",))
 
     def _response(self, request: Request) -> Call:
         body = request.body
-        bound = Bound(_media(text(body, "model")))
+        bound = Bound(_media(text(body, "model")), _TELLING)
         for field in ("input", "instructions", "tools", "text"):
             bound.add(body.get(field))
         if body.get("tools"):
@@ -129,7 +129,7 @@ class OpenAI(Stainless):
         return self._call(request, bound, "responses", cap="max_output_tokens", caps=("max_output_tokens",))
 
     def _embedding(self, request: Request) -> Call:
-        bound = Bound(_no_media)
+        bound = Bound(_no_media, frozenset())
         value = request.body.get("input")
         if isinstance(value, list | tuple) and value and not isinstance(value[0], str):
             # Already tokens: one list of them, or several.
@@ -142,7 +142,7 @@ class OpenAI(Stainless):
         body = request.body
         made = integer(body, "n") or 1
         model = text(body, "model") or "dall-e-2"
-        bound = Bound(_no_media)
+        bound = Bound(_no_media, frozenset())
         if model.startswith("dall-e"):
             variant = f"{text(body, 'quality') or 'standard'}-{text(body, 'size') or '1024x1024'}"
             bound.units = {f"images:{variant}": made}
@@ -157,7 +157,7 @@ class OpenAI(Stainless):
     def _speech(self, request: Request) -> Call:
         body = request.body
         spoken = len(text(body, "input"))
-        bound = Bound(_no_media)
+        bound = Bound(_no_media, frozenset())
         if text(body, "model").startswith("tts"):
             bound.units = {"characters": spoken}
         else:
@@ -170,7 +170,7 @@ class OpenAI(Stainless):
         sizes = [_file_size(content) for name, content in _files(request) if name.startswith("file")]
         length = sum(_LARGEST_UPLOAD if known is None else known for known in sizes)
         seconds = -(-length // _SOUND_BYTES_A_SECOND)
-        bound = Bound(_no_media)
+        bound = Bound(_no_media, frozenset())
         if text(request.body, "model").startswith("whisper"):
             bound.units = {"audio_seconds": seconds}
             return self._call(request, bound, "transcription", output_unit=None)
@@ -190,7 +190,8 @@ class OpenAI(Stainless):
         output_unit: str | None = "output",
     ) -> Call:
         body = request.body
-        given = [value for value in (integer(body, name) for name in caps) if value is not None]
+        given = [value for name in caps if (value := positive(body.get(name))) is not None]
+        choices = positive(body.get("n")) or 1
         return Call(
             provider=self.name,
             model=model or text(body, "model"),
@@ -200,7 +201,7 @@ class OpenAI(Stainless):
             bound=bound.units,
             input_known=bound.known,
             max_output=max(given, default=None),
-            choices=max(integer(body, "n") or 1, integer(body, "best_of") or 1) if output_unit else 1,
+            choices=max(choices, positive(body.get("best_of")) or 1) if output_unit else 1,
             output_unit=output_unit,
             tier=tier(body.get("service_tier")),
             cap=cap,
@@ -241,6 +242,9 @@ def _media(model: str) -> Callable[[Mapping[str, Any]], Mapping[str, int] | None
                 return None
 
     return media
+
+
+_TELLING: Final = frozenset(("type",))
 
 
 def _no_media(part: Mapping[str, Any]) -> None:
