@@ -9,7 +9,8 @@ script compares doubles: 2**53 nano-dollars are $9.0 million, 2**53 pico-dollars
 from __future__ import annotations
 
 import re
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
+from typing import Final
 
 NANO = 10**9
 """Nano-dollars in a dollar."""
@@ -18,12 +19,18 @@ PICO_PER_NANO = 1000
 MAX_NANO = 2**53 - 1
 """The largest amount every ledger compares exactly, a little over nine million dollars."""
 
+# A comma only ever separates thousands: "0,50" is fifty cents to some readers and must not become fifty dollars.
+_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+(?:_[0-9]+)*)?(?:\.[0-9]+(?:_[0-9]+)*)?"
 _AMOUNT = re.compile(
-    r"""\s*(?: (?:US)?\$\s*(?P<dollars>[\d_,]*\.?\d+)
-             | (?P<plain>[\d_,]*\.?\d+) \s* (?:USD|usd|\$)?
+    rf"""\s*(?: (?:US)?\$ \s* (?P<dollars>{_DIGITS}) (?:\s*USD)?
+             | (?P<plain>{_DIGITS}) \s* (?:USD|\$)?
              )\s*""",
-    re.VERBOSE,
+    re.VERBOSE | re.IGNORECASE,
 )
+
+# Neither the precision nor the traps of the host program's own decimal context may change an amount.
+_EXACT: Final = Context(prec=400, rounding=ROUND_CEILING, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
+_PLAIN: Final = Context(prec=400, rounding=ROUND_HALF_EVEN, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 
 
 def parse_usd(value: str | int | float | Decimal) -> int:
@@ -34,39 +41,60 @@ def parse_usd(value: str | int | float | Decimal) -> int:
     Raises:
         ValueError: it is not a finite, non-negative amount below `MAX_NANO`.
     """
-    nano = int((_decimal(value) * NANO).to_integral_value(ROUND_CEILING))
-    if nano > MAX_NANO:
-        raise ValueError(f"{value!r} is above ${MAX_NANO // NANO:,}, the largest amount a ledger counts exactly")
-    return nano
+    return _whole(value, NANO, MAX_NANO, f"above ${MAX_NANO // NANO:,}, the largest amount a ledger counts exactly")
+
+
+def _whole(value: str | int | float | Decimal, times: int, most: int, why: str) -> int:
+    """`value` times a power of ten as an integer, rounded up; nothing larger than `most` is ever written out."""
+    amount = _decimal(value)
+    # Compared before it is multiplied: a hostile exponent must not fill the memory with digits.
+    if amount > most // times + 1 or (scaled := _scaled(amount, times)) > most:
+        raise ValueError(f"{_shown(value)} is {why}")
+    return scaled
+
+
+def _scaled(amount: Decimal, times: int) -> int:
+    return int(_EXACT.multiply(amount, Decimal(times)).to_integral_value(ROUND_CEILING, _EXACT))
 
 
 def _decimal(value: object) -> Decimal:
-    if isinstance(value, bool):
-        raise ValueError(f"{value!r} is no amount of money")
-    try:
-        if isinstance(value, str):
-            match = _AMOUNT.fullmatch(value)
-            if match is None:
-                raise ValueError(f"{value!r} is no amount of US dollars; write it like '$5' or '0.50 USD'")
-            amount = Decimal((match["dollars"] or match["plain"]).replace(",", ""))
-        elif isinstance(value, int | float | Decimal):
-            amount = Decimal(str(value))
-        else:
-            raise ValueError(f"{value!r} is no amount of US dollars; write it like '$5' or Decimal('0.50')")
-    except InvalidOperation:
-        raise ValueError(f"{value!r} is no amount of US dollars") from None
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        raise ValueError(f"{_shown(value)} is no amount of US dollars; write it like '$5' or Decimal('0.50')")
+    if isinstance(value, str):
+        amount = _written(value)
+    else:
+        # A float is what it prints as: 0.1 is ten cents, not the binary fraction beside it.
+        amount = Decimal(repr(float(value))) if isinstance(value, float) else Decimal(value)
     if not amount.is_finite() or amount < 0:
-        raise ValueError(f"{value!r} is no amount of money: it must be finite and not negative")
+        raise ValueError(f"{_shown(value)} is no amount of money: it must be finite and not negative")
     return amount
+
+
+def _written(text: str) -> Decimal:
+    match = _AMOUNT.fullmatch(text)
+    digits = "" if match is None else match["dollars"] or match["plain"] or ""
+    if not digits:
+        raise ValueError(f"{_shown(text)} is no amount of US dollars; write it like '$5' or '0.50 USD'")
+    return _EXACT.create_decimal(digits.replace(",", "").replace("_", ""))
+
+
+def _shown(value: object) -> str:
+    """What was written, cut where it is too long for a message. An integer of many digits cannot even be printed."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def parse_rate(usd_per_million: str | int | float | Decimal) -> int:
     """Return a rate in US dollars per million units as pico-dollars per unit, rounded up.
 
     Raises:
-        ValueError: it is not a finite, non-negative number.
+        ValueError: it is not a finite, non-negative number, or above what any unit could cost.
     """
-    return int((_decimal(usd_per_million) * 10**6).to_integral_value(ROUND_CEILING))
+    most = MAX_NANO * PICO_PER_NANO
+    return _whole(usd_per_million, 10**6, most, "no rate: one unit alone would pass every limit a ledger can count")
 
 
 def nano_up(pico: int) -> int:
@@ -76,18 +104,16 @@ def nano_up(pico: int) -> int:
 
 def decimal_usd(nano: int) -> Decimal:
     """Nano-dollars as exact `Decimal` dollars."""
-    return Decimal(nano).scaleb(-9)
+    return Decimal(nano).scaleb(-9, _EXACT)
 
 
 def format_usd(nano: int) -> str:
     """Nano-dollars for people: cents from a cent up, four significant digits below, never rounded to zero."""
-    sign = "-" if nano < 0 else ""
     usd = decimal_usd(abs(nano))
-    if usd == 0:
-        return "$0.00"
-    if usd >= Decimal("0.01") and usd == usd.quantize(Decimal("0.01")):
-        return f"{sign}${usd:,.2f}"
-    if usd >= 1:
-        return f"{sign}${usd:,.4f}"
-    digits = min(9, 3 - usd.adjusted())
-    return f"{sign}${usd:.{digits}f}"
+    sign = "-" if nano < 0 else ""
+    if usd and usd < 1:
+        places = min(9, 3 - usd.adjusted())
+    else:
+        places = 4
+    whole_cents = nano % (NANO // 100) == 0
+    return f"{sign}${usd.quantize(Decimal(1).scaleb(-2 if whole_cents else -places), context=_PLAIN):,f}"
