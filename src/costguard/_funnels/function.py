@@ -1,17 +1,279 @@
 """SDKs whose requests go through plain functions: one that returns an answer, or one that returns an iterator.
 
-Filled by the Google providers; see `costguard.ports.SeamKind`.
+The function that sends is wrapped once, sync and async; a method inside which it may be called several times is
+wrapped as a public call (`_public`), so that a refusal is final there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import wrapt
 
 from .._guard import Guard
-from ..ports import Provider, Seam
+from .._meter import Meter
+from .._shield import shielded
+from .._streams import Answer, AsyncStreamTap, StreamTap, WatchedBytes
+from ..ports import Provider, Request, Retrieval, Seam, Unmetered
+from . import _public
+
+CurrentGuard = Callable[[], Guard | None]
+
+_END: Final = object()
 
 
-def wrapper(seam: Seam, provider: Provider, current: Callable[[], Guard | None], original: Any) -> Callable[..., Any]:
-    """The wrapper for a ``function``, ``iterator`` or ``scope`` seam around `original`."""
-    raise NotImplementedError(seam.kind)
+def wrapper(seam: Seam, provider: Provider, current: CurrentGuard, original: Any) -> Callable[..., Any]:
+    """The wrapper for a ``function``, ``iterator``, ``scope`` or ``callback`` seam around `original`."""
+    if seam.kind == "scope":
+        return _public.public(original)
+    if seam.kind == "callback":
+        return _public.callback(original)
+    funnel = Funnel(seam, provider, current)
+    is_async = inspect.iscoroutinefunction(original)
+    if seam.kind == "function":
+        return funnel.afunction if is_async else funnel.function
+    if inspect.isgeneratorfunction(original):
+        return funnel.generator
+    # The asynchronous clients of Google's generated libraries hand out an awaitable from a plain function.
+    return funnel.aiterator if is_async or "Async" in seam.attribute else funnel.iterator
+
+
+@dataclass(slots=True)
+class Hop:
+    """One request on its way.
+
+    Attributes:
+        sent: whether the SDK was let to send it.
+    """
+
+    guard: Guard
+    meter: Meter | Retrieval
+    request: Request
+    sent: bool = False
+
+
+class Funnel:
+    """The wrappers around one function of a provider's SDK."""
+
+    def __init__(self, seam: Seam, provider: Provider, current: CurrentGuard) -> None:
+        self._seam = seam
+        self._provider = provider
+        self._current = current
+
+    # -- one answer --------------------------------------------------------------------------------------------
+
+    def function(self, wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap a function that returns an answer."""
+        hop = self._prepare(instance, args, kwargs)
+        if hop is None:
+            return wrapped(*args, **kwargs)
+        return self._drive(hop, lambda: self._whole(hop, self._send(hop, wrapped, args, kwargs)))
+
+    async def afunction(self, wrapped: Callable[..., Awaitable[Any]], instance: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap a coroutine function that returns an answer."""
+        hop = self._prepare(instance, args, kwargs)
+        if hop is None:
+            return await wrapped(*args, **kwargs)
+
+        async def send() -> Any:
+            return self._whole(hop, await self._send(hop, wrapped, args, kwargs))
+
+        return await self._adrive(hop, send)
+
+    # -- an iterator of an answer's parts ----------------------------------------------------------------------
+
+    def generator(self, wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Iterator[Any]:
+        """Wrap a generator function: it sends when its first part is asked for, and so is reserved for then."""
+        hop = self._prepare(instance, args, kwargs)
+        if hop is None:
+            yield from wrapped(*args, **kwargs)
+            return
+
+        def send() -> Any:
+            parts = self._send(hop, wrapped, args, kwargs)
+            first = next(parts, _END)
+            return StreamTap(_resumed(first, parts), self._answer(hop))
+
+        yield from self._drive(hop, send)
+
+    def iterator(self, wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap a function that sends and returns an iterator."""
+        hop = self._prepare(instance, args, kwargs)
+        if hop is None:
+            return wrapped(*args, **kwargs)
+
+        def send() -> Any:
+            parts = self._send(hop, wrapped, args, kwargs)
+            return TappedIterator(parts, self._answer(hop))
+
+        return self._drive(hop, send)
+
+    async def aiterator(self, wrapped: Callable[..., Awaitable[Any]], instance: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap a function whose awaited result is an async iterator, sent when it is awaited."""
+        hop = self._prepare(instance, args, kwargs)
+        if hop is None:
+            return await wrapped(*args, **kwargs)
+
+        async def send() -> Any:
+            parts = await self._send(hop, wrapped, args, kwargs)
+            answer = self._answer(hop)
+            return AsyncStreamTap(parts, answer) if inspect.isasyncgen(parts) else TappedAsyncIterator(parts, answer)
+
+        return await self._adrive(hop, send)
+
+    # -- before and after --------------------------------------------------------------------------------------
+
+    def _prepare(self, instance: Any, args: Any, kwargs: Any) -> Hop | None:
+        guard = self._current()
+        if guard is None:
+            return None
+        call = _public.around()
+        if call is not None and call.refusal is not None:
+            raise call.refusal
+        with shielded("reading a call"):
+            request = self._provider.request(self._seam, instance, args, kwargs)
+            reading = self._provider.read_call(request)
+            if isinstance(reading, Unmetered):
+                guard.unmetered(f"{self._provider.name} {reading.endpoint}")
+            elif reading is not None:
+                meter = reading if isinstance(reading, Retrieval) else guard.begin(reading)
+                return Hop(guard, meter, request)
+        return None
+
+    def _drive(self, hop: Hop, send: Callable[[], Any]) -> Any:
+        if not isinstance(hop.meter, Meter):
+            return send()
+        try:
+            return hop.guard.drive(hop.meter, self._provider.was_billed, send)
+        except Exception as error:
+            _refused(hop, error)
+            raise
+
+    async def _adrive(self, hop: Hop, send: Callable[[], Awaitable[Any]]) -> Any:
+        if not isinstance(hop.meter, Meter):
+            return await send()
+        try:
+            return await hop.guard.adrive(hop.meter, self._provider.was_billed, send)
+        except Exception as error:
+            _refused(hop, error)
+            raise
+
+    def _send(self, hop: Hop, wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Let the SDK send: the caller's arguments, but for a copy of the request where it has to differ."""
+        hop.sent = True
+        meter = hop.meter
+        if isinstance(meter, Meter):
+            with shielded("preparing a call"):
+                body = self._provider.adjust(meter.call, hop.request, meter.cap)
+                if body is not hop.request.body:
+                    args, kwargs = self._provider.with_body(self._seam, args, kwargs, body)
+        return wrapped(*args, **kwargs)
+
+    def _answer(self, hop: Hop) -> Answer:
+        assert isinstance(hop.meter, Meter)
+        return Answer(hop.guard, hop.meter, self._provider.reader(hop.meter.call))
+
+    def _whole(self, hop: Hop, response: Any) -> Any:
+        """Read an answer. One whose body is still to be read, by whoever decodes it, is read on its way."""
+        if isinstance(hop.meter, Retrieval):
+            self._retrieved(hop, hop.meter, response)
+            return response
+        answer = self._answer(hop)
+        if hop.request.stream and getattr(response, "is_closed", None) is False:
+            response.stream = WatchedBytes(response.stream, response, answer)
+            return response
+        with shielded("reading an answer"):
+            answer.feed(response)
+        answer.end("ok")
+        return response
+
+    def _retrieved(self, hop: Hop, retrieval: Retrieval, response: Any) -> None:
+        with shielded("reading a deferred answer"):
+            if hop.request.stream or not hop.guard.awaits(retrieval.id):
+                return
+            reader = self._provider.reader(retrieval.call)
+            reader.feed(response)
+            usages = reader.usages()
+            if reader.complete and usages:
+                hop.guard.retrieved(retrieval.id, retrieval.call, usages)
+
+
+def _refused(hop: Hop, error: Exception) -> None:
+    """What is raised before anything was sent is a refusal: it ends the public call that this request belongs to."""
+    call = _public.around()
+    if call is not None and not hop.sent:
+        call.refused(error)
+
+
+def _resumed(first: Any, parts: Iterator[Any]) -> Iterator[Any]:
+    if first is not _END:
+        yield first
+        yield from parts
+
+
+class TappedIterator(wrapt.ObjectProxy[Any]):
+    """The SDK's own stream object, its parts read on their way to the caller."""
+
+    def __init__(self, parts: Any, answer: Answer) -> None:
+        super().__init__(parts)
+        self._self_answer = answer
+        self._self_tap = StreamTap(iter(parts), answer)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._self_tap)
+
+    def cancel(self) -> Any:
+        """Cancel the stream, which ends the answer early."""
+        try:
+            return self.__wrapped__.cancel()
+        finally:
+            self._self_answer.closed()
+
+
+class TappedAsyncIterator(wrapt.ObjectProxy[Any]):
+    """`TappedIterator` for an async stream, which can be iterated or read part by part."""
+
+    def __init__(self, parts: Any, answer: Answer) -> None:
+        super().__init__(parts)
+        self._self_answer = answer
+        self._self_tap: AsyncStreamTap | None = None
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        tap = self._self_tap
+        if tap is None:
+            tap = self._self_tap = AsyncStreamTap(aiter(self.__wrapped__), self._self_answer)
+        return tap
+
+    async def read(self) -> Any:
+        """Read one part; at the end, gRPC's false ``EOF``."""
+        answer = self._self_answer
+        try:
+            part = await self.__wrapped__.read()
+            if type(part).__name__ == "EOFType":
+                answer.end("ok")
+            else:
+                with shielded("reading a streamed event"):
+                    answer.feed(part)
+        except BaseException as error:
+            answer.end("unknown" if isinstance(error, Exception) else "cancelled", error)
+            raise
+        return part
+
+    def cancel(self) -> Any:
+        """Cancel the stream, which ends the answer early."""
+        try:
+            return self.__wrapped__.cancel()
+        finally:
+            self._self_answer.closed()
+
+    def __del__(self) -> None:
+        # Never iterated, or read part by part and then dropped; a tap that was made says it itself.
+        answer = getattr(self, "_self_answer", None)
+        if answer is not None and self._self_tap is None:
+            answer.drop()

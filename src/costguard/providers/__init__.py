@@ -11,8 +11,8 @@ from ..ports import Provider
 BUILTIN: Final = (
     "costguard.providers.openai:OPENAI",
     "costguard.providers.anthropic:ANTHROPIC",
-    # "costguard.providers.google_genai:GOOGLE_GENAI",
-    # "costguard.providers.google_generativeai:GOOGLE_GENERATIVEAI",
+    "costguard.providers.google_genai:GOOGLE_GENAI",
+    "costguard.providers.google_generativeai:GOOGLE_GENERATIVEAI",
 )
 """``module:object`` of each. Another package adds its own with an entry point in the group ``costguard.providers``."""
 

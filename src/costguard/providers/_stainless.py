@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..ports import Request, Seam
 
-_NEVER_SENT: Final = frozenset(
+NEVER_SENT: Final = frozenset(
     ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "LocalProtocolError", "ProxyError")
 )
 """Transport errors, by class name in httpx and httpx2 alike, after which the provider has not seen the request."""
@@ -39,7 +39,7 @@ def was_billed(error: BaseException) -> bool | None:
     if "APIConnectionError" not in names:
         return False
     cause = error.__cause__
-    if cause is not None and _NEVER_SENT & {cls.__name__ for cls in type(cause).__mro__}:
+    if cause is not None and NEVER_SENT & {cls.__name__ for cls in type(cause).__mro__}:
         return False
     return None
 
