@@ -24,6 +24,11 @@ class Admission:
         self.budgets[budget.name] = budget
         self._known = (None, ())
 
+    def drop(self, name: str) -> None:
+        """Take a budget away; its books stay."""
+        self.budgets.pop(name, None)
+        self._known = (None, ())
+
     def known(self) -> tuple[Budget, ...]:
         """Every budget set up or declared."""
         of, known = self._known

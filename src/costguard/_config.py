@@ -58,11 +58,17 @@ class Environment:
 
 
 class Costguard:
-    """The state of one process: its catalog, its current guard, and the patches that lead to it."""
+    """The state of one process: its catalog, its current guard, and the patches that lead to it.
+
+    Attributes:
+        followers: told of each guard before it becomes the current one; how the pytest plugin stays on across
+            `configure`.
+    """
 
     def __init__(self) -> None:
         self.catalog = Catalog(load)
         self.patches = Patches(lambda: self._guard)
+        self.followers: list[Callable[[Guard], None]] = []
         self._guard: Guard | None = None
         self._lock = threading.RLock()
         self._at_exit = False
@@ -107,6 +113,8 @@ class Costguard:
             clock=clock,
         )
         with self._lock:
+            for follow in self.followers:
+                follow(guard)
             before, self._guard = self._guard, guard
             if not self._at_exit:
                 self._at_exit = True
@@ -114,6 +122,11 @@ class Costguard:
         if before is not None:
             before.flush()
         return guard
+
+    @property
+    def instrumented(self) -> bool:
+        """Whether the SDKs are wrapped, or will be when they are imported."""
+        return self.patches.wanted
 
     def instrument(self) -> bool:
         """Wrap the SDKs; False when ``COSTGUARD_DISABLED`` is set and nothing was touched."""

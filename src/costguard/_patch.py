@@ -57,6 +57,11 @@ class Patches:
                     wrapt.unwrap_object(owner, name, wrapper)
         self._installed.clear()
 
+    @property
+    def wanted(self) -> bool:
+        """Whether `install` is in force."""
+        return bool(self._wanted)
+
     def installed(self) -> list[Seam]:
         """The seams that are wrapped now."""
         return list(self._installed)
