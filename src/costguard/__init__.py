@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import typing as _typing
 
 from . import prices
 from ._accounts import (
@@ -72,9 +72,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
+if _typing.TYPE_CHECKING:
+    # Declared, and the function below hidden: a module with `__getattr__` has every name, for a type checker.
+    __version__: str
+else:
 
-        return version("costguard-ai")
-    raise AttributeError(f"module 'costguard' has no attribute {name!r}")
+    def __getattr__(name: str) -> str:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("costguard-ai")
+        raise AttributeError(f"module 'costguard' has no attribute {name!r}")
