@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -25,8 +27,13 @@ _WORDS: Final[dict[str, Kind]] = {
     **dict.fromkeys(("lifetime", "total", "ever"), "lifetime"),
     "run": "run",
 }
-_LENGTH = re.compile(r"(?:rolling\s+)?(\d+)\s*(s|sec|m|min|h|hr|hours?|d|days?|w|weeks?)")
+_LENGTH = re.compile(
+    r"(?:rolling\s+)?([0-9]{1,9})\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)"
+)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST: Final = 3660 * 86400
+_NOT_EVERYWHERE: Final = ("localtime", "posixrules", "Factory", "posix/", "right/")
+"""Zone files that mean another time on each host, or count leap seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,8 @@ class Window:
 class Period:
     """How a budget's windows follow each other.
 
+    What a kind does not look at is left at its default, so that equal periods are equal.
+
     Attributes:
         kind: which rule.
         timezone: the IANA zone calendar windows follow.
@@ -68,21 +77,24 @@ class Period:
         Raises:
             ConfigError: unknown period, timezone or weekday.
         """
+        _zone(timezone)
+        starts = week_start.strip().lower() if isinstance(week_start, str) else ""
+        if starts not in _WEEKDAYS:
+            raise ConfigError(f"week_start={week_start!r}: allowed are {', '.join(_WEEKDAYS)}")
         if isinstance(text, Period):
             return text
-        _zone(timezone)
-        if week_start.lower() not in _WEEKDAYS:
-            raise ConfigError(f"week_start={week_start!r}: allowed are {', '.join(_WEEKDAYS)}")
-        word = text.strip().lower() if isinstance(text, str) else ""
-        if word in _WORDS:
-            return cls(_WORDS[word], timezone, week_start=_WEEKDAYS.index(week_start.lower()))
-        match = _LENGTH.fullmatch(word)
-        if match is None or int(match[1]) == 0:
-            raise ConfigError(
-                f"period {text!r} is unknown: allowed are hour, day, week, month, year (calendar), "
-                f"a rolling length such as '24h' or '7d', 'lifetime' and 'run'"
-            )
-        return cls("rolling", timezone, seconds=int(match[1]) * _SECONDS[match[2][0]])
+        word = " ".join(text.lower().split()) if isinstance(text, str) else ""
+        match _WORDS.get(word):
+            case "lifetime":
+                return LIFETIME
+            case "run":
+                return RUN
+            case "week":
+                return cls("week", timezone, week_start=_WEEKDAYS.index(starts))
+            case None:
+                return cls("rolling", seconds=_rolling(text, word))
+            case kind:
+                return cls(kind, timezone)
 
     def __str__(self) -> str:
         match self.kind:
@@ -93,7 +105,8 @@ class Period:
             case "rolling":
                 return f"per rolling {_length(self.seconds)}"
             case kind:
-                return f"per {kind}" + ("" if self.timezone == "UTC" else f" ({self.timezone})")
+                start = f" from {_WEEKDAYS[self.week_start].title()}" if self.week_start else ""
+                return f"per {kind}{start}" + ("" if self.timezone == "UTC" else f" ({self.timezone})")
 
     def window(self, at: float, run: str) -> Window:
         """The window that holds the UTC epoch second `at`; a ``run`` period's window is named by `run`."""
@@ -108,21 +121,26 @@ class Period:
                 return self._calendar(at)
 
     def _slot(self, at: float) -> Window:
-        length = self.seconds / ROLLING_SLOTS
-        index = int(at // length)
-        return Window(f"{index:012d}", index * length, (index + 1) * length, ROLLING_SLOTS)
+        index = int(at * ROLLING_SLOTS // self.seconds)
+        # The product above is rounded, so that an instant on the very edge may land one slot off.
+        index += (self._edge(index + 1) <= at) - (at < self._edge(index))
+        return Window(f"{index:012d}", self._edge(index), self._edge(index + 1), ROLLING_SLOTS)
+
+    def _edge(self, index: int) -> float:
+        return index * self.seconds / ROLLING_SLOTS
 
     def _calendar(self, at: float) -> Window:
         zone = _zone(self.timezone)
+        second = math.floor(at)
         if self.kind == "hour":
-            # A local hour can be repeated or skipped by a clock change; a window is an elapsed hour that begins on
-            # the zone's own hour line (half-hour zones included).
-            offset = datetime.fromtimestamp(at, zone).utcoffset() or timedelta()
-            into = (at + offset.total_seconds()) % 3600
-            return _between(at - into, at - into + 3600)
-        today = datetime.fromtimestamp(at, zone).date()
-        first, following = self._bounds(today)
-        return _between(_midnight(first, zone), _midnight(following, zone))
+            return _between(*_hour(second, zone))
+        first, following = self._bounds(_local(second, zone).date())
+        starts, ends = _midnight(first, zone), _midnight(following, zone)
+        while second >= ends:
+            # Clocks set back just after midnight show the day before once more; those minutes belong to the new day.
+            first, following = self._bounds(following)
+            starts, ends = ends, _midnight(following, zone)
+        return _between(starts, ends)
 
     def _bounds(self, today: date) -> tuple[date, date]:
         match self.kind:
@@ -142,24 +160,75 @@ LIFETIME: Final = Period("lifetime")
 RUN: Final = Period("run")
 
 
-def _zone(name: str) -> ZoneInfo:
+def _rolling(text: object, word: str) -> int:
+    match = _LENGTH.fullmatch(word)
+    seconds = 0 if match is None else int(match[1]) * _SECONDS[match[2][0]]
+    if not 0 < seconds <= _LONGEST:
+        raise ConfigError(
+            f"period {text!r} is unknown: allowed are hour, day, week, month, year (calendar), "
+            f"a rolling length such as '24h' or '7d' up to ten years, 'lifetime' and 'run'"
+        )
+    return seconds
+
+
+def _zone(name: str) -> tzinfo:
+    if name == "UTC":
+        return UTC  # also where no zone data is installed
     try:
+        if name.startswith(_NOT_EVERYWHERE):
+            raise ValueError(name)
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-        raise ConfigError(f"timezone {name!r} is unknown: give an IANA name such as 'Europe/Berlin' or 'UTC'") from None
+    except (ZoneInfoNotFoundError, ValueError, TypeError, AttributeError, OSError):
+        raise ConfigError(
+            f"timezone {name!r} is unknown: give an IANA name such as 'Europe/Berlin' or 'UTC'"
+            f" (where the system has no zone data: pip install tzdata)"
+        ) from None
 
 
-def _midnight(day: date, zone: ZoneInfo) -> float:
-    """The first instant of `day` in `zone`, also where the clocks skip midnight."""
-    start = datetime.combine(day, time(), zone)
-    instant = start.astimezone(UTC)
-    # A skipped midnight maps to an instant whose local date is still the day before: go on to the first that exists.
-    while instant.astimezone(zone).date() < day:
-        instant += timedelta(minutes=15)
-    return instant.timestamp()
+def _local(second: int, zone: tzinfo) -> datetime:
+    return datetime.fromtimestamp(second, zone)
 
 
-def _between(starts: float, ends: float) -> Window:
+def _first(holds: Callable[[int], bool], after: int, until: int) -> int:
+    """The first second in (after, until] from which on `holds` is true; it is at `until` and is not at `after`."""
+    while until - after > 1:
+        middle = (after + until) // 2
+        after, until = (after, middle) if holds(middle) else (middle, until)
+    return until
+
+
+def _midnight(day: date, zone: tzinfo) -> int:
+    """The first instant of `day` in `zone`; of the next day there is, where clocks skip midnight or the whole day."""
+    wall = datetime.combine(day, time(), zone)
+    instant = int(wall.timestamp())
+    if _local(instant, zone).replace(tzinfo=None) == wall.replace(tzinfo=None):
+        return instant
+    return _first(lambda second: _local(second, zone).date() >= day, instant - 86400, instant)
+
+
+def _hour(second: int, zone: tzinfo) -> tuple[int, int]:
+    """The elapsed hour around `second` that begins on the zone's own hour line, half-hour zones included.
+
+    A clock change by whole hours leaves the line where it is. One by half an hour moves it: the hour in which that
+    happens ends there, and a shorter one leads to the new line.
+    """
+
+    def line(second: int) -> int:
+        return (second + int((_local(second, zone).utcoffset() or timedelta()).total_seconds())) % 3600
+
+    def same(other: int) -> bool:
+        return (line(other) - line(second) - (other - second)) % 3600 == 0
+
+    starts = second - line(second)
+    ends = starts + 3600
+    if not same(starts):
+        starts = _first(same, starts, second)
+    if not same(ends - 1):
+        ends = _first(lambda other: not same(other), second, ends - 1)
+    return starts, ends
+
+
+def _between(starts: int, ends: int) -> Window:
     return Window(datetime.fromtimestamp(starts, UTC).strftime("%Y-%m-%dT%H:%MZ"), starts, ends)
 
 
