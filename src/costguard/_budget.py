@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from fractions import Fraction
 from typing import Final, Literal, TypeVar
 
 from ._money import format_usd, parse_usd
@@ -21,8 +22,11 @@ OnExceeded = Literal["raise", "warn"] | Callable[[BudgetExceededError], object]
 _Choice = TypeVar("_Choice", bound=str)
 
 DEFAULT_ALERTS: Final = (80.0, 100.0)
+EVERYTHING: Final = "everything"
+"""The name of a budget without a scope begins with it."""
 
-_LIMIT = re.compile(r"(?P<amount>.*?)(?:\s*/\s*|\s+per\s+|\s+a\s+)(?P<period>.+)", re.DOTALL)
+_LIMIT = re.compile(r"(?P<amount>.*?)(?:\s*/\s*|\s+per\s+|\s+an?\s+)(?P<period>.+)", re.DOTALL | re.IGNORECASE)
+_PLAIN_VALUE = re.compile(r"[^\s,='\"]+")
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _MAX_VALUE = 256
 
@@ -61,7 +65,9 @@ class Budget:
     _thresholds: tuple[tuple[float, int], ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
-        marks = tuple((mark, math.ceil(self.limit * mark / 100)) for mark in self.marks)
+        # A mark is at least a nano-dollar, so that free calls reach none on a budget of nothing. The percentage is
+        # taken as it prints: 0.1 is a tenth, and large limits are past what floats count exactly.
+        marks = tuple((mark, max(1, math.ceil(self.limit * Fraction(repr(mark)) / 100))) for mark in self.marks)
         object.__setattr__(self, "_thresholds", marks)
 
     def __str__(self) -> str:
@@ -76,7 +82,7 @@ class Budget:
         window = self.period.window(at, run)
         name, scope = self.name, self.scope
         if self.per is not None:
-            name = f"{name}, {self.per}={tags[self.per]}"
+            name = f"{name}, {self.per}={_shown(tags[self.per])}"
             scope = (*scope, (self.per, tags[self.per]))
         return Leg(
             budget=name,
@@ -124,12 +130,14 @@ def budget(
         ConfigError: something is malformed; the message says what is allowed.
     """
     amount, period = _split(limit, period)
-    parsed = Period.parse(period, timezone=timezone, week_start=week_start) if period is not None else default_period
+    parsed = Period.parse(default_period if period is None else period, timezone=timezone, week_start=week_start)
     tags = clean_tags(scope)
     if per is not None:
         _check_tag(per)
+    if name is not None and (not isinstance(name, str) or not name.strip() or not name.isprintable()):
+        raise ConfigError(f"name={name!r}: give a printable string that is not empty, or leave it out")
     return Budget(
-        name=name or _name(tags, per, parsed),
+        name=_name(tags, per, parsed, enforcement, on_exceeded) if name is None else name,
         limit=_nano(amount),
         period=parsed,
         scope=tuple(sorted(tags.items())),
@@ -188,12 +196,17 @@ def _nano(amount: Limit) -> int:
 
 
 def _marks(alert_at: Iterable[float]) -> tuple[float, ...]:
-    if isinstance(alert_at, int | float):
-        alert_at = (alert_at,)
-    marks = sorted({float(mark) for mark in alert_at})
-    if any(not (0 < mark <= 1000) for mark in marks):
-        raise ConfigError(f"alert_at={tuple(marks)}: thresholds are percentages of the limit, above 0 and up to 1000")
-    return tuple(marks)
+    try:
+        given = [alert_at] if isinstance(alert_at, int | float | Decimal) else list(alert_at)
+        if any(isinstance(mark, bool) or not isinstance(mark, int | float | Decimal) for mark in given):
+            raise TypeError
+    except TypeError:
+        raise ConfigError(
+            f"alert_at={alert_at!r}: give percentages of the limit as numbers, like (50, 80, 95)"
+        ) from None
+    if any(not (0 < mark <= 1000) for mark in given):
+        raise ConfigError(f"alert_at={given}: thresholds are percentages of the limit, above 0 and up to 1000")
+    return tuple(sorted({float(mark) for mark in given}))
 
 
 def _choice(knob: str, value: _Choice, allowed: tuple[str, ...]) -> _Choice:
@@ -208,8 +221,18 @@ def _seconds(knob: str, value: float) -> float:
     return float(value)
 
 
-def _name(tags: Mapping[str, str], per: str | None, period: Period) -> str:
-    scope = " ".join(f"{tag}={value}" for tag, value in sorted(tags.items())) or "everything"
-    each = f", each {per}" if per is not None else ""
-    ending = "" if period in (LIFETIME, RUN) else f", {period}"
-    return f"{scope}{each}{ending}"
+def _name(
+    tags: Mapping[str, str], per: str | None, period: Period, enforcement: Enforcement, on_exceeded: OnExceeded
+) -> str:
+    """What tells a budget from others over the same calls: two that may differ must not share their books."""
+    parts = [" ".join(f"{tag}={_shown(value)}" for tag, value in sorted(tags.items())) or EVERYTHING]
+    parts += [] if per is None else [f"each {per}"]
+    parts += [] if period in (LIFETIME, RUN) else [str(period)]
+    parts += [enforcement] if enforcement in ("expected", "soft") else []
+    parts += ["warn"] if on_exceeded == "warn" else []
+    return ", ".join(parts)
+
+
+def _shown(value: str) -> str:
+    """A tag's value as it stands in names: quoted where it could be taken for more than a value."""
+    return value if _PLAIN_VALUE.fullmatch(value) else repr(value)

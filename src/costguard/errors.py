@@ -40,6 +40,9 @@ class MissingExtraError(CostguardError, ImportError):
         super().__init__(f"this needs an optional dependency: pip install 'costguard-ai[{extra}]'")
         self.extra = extra
 
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str]]:
+        return type(self), (self.extra,)
+
 
 class LedgerUnavailableError(CostguardError):
     """The ledger could not be reached, and the budget's policy is not to spend blindly."""
@@ -57,6 +60,9 @@ class UnknownPriceError(CostguardError):
         self.provider = provider
         self.model = model
 
+    def __reduce__(self) -> tuple[type[UnknownPriceError], tuple[str, str]]:
+        return type(self), (self.provider, self.model)
+
 
 @dataclass(eq=False)
 class BudgetExceededError(CostguardError):
@@ -69,7 +75,8 @@ class BudgetExceededError(CostguardError):
         scope: which calls the budget covers, as tag to value.
         limit, spent, held, remaining: the window's books; ``remaining`` is limit - spent - held, never below 0.
         needed: the most that the refused call could cost.
-        resets_at: when the window ends (aware, UTC), or None for a budget that never resets.
+        resets_at: when the window ends (aware, UTC), or None for a budget that never resets at once: a lifetime,
+            a run, or a rolling window, where room comes back bit by bit.
         reason: ``"spent"`` when it cannot fit before the reset, ``"held"`` when it would
             fit if calls now in flight cost less than they reserved, ``"paused"`` when the budget is paused.
         refusals: every leg that refused, the first one first.
@@ -119,8 +126,8 @@ class BudgetExceededError(CostguardError):
 
     @property
     def resets_at(self) -> datetime | None:
-        ends = self._first.leg.ends
-        return None if ends is None else datetime.fromtimestamp(ends, UTC)
+        leg = self._first.leg
+        return None if leg.ends is None or leg.slots else datetime.fromtimestamp(leg.ends, UTC)
 
     @property
     def reason(self) -> str:
@@ -130,9 +137,12 @@ class BudgetExceededError(CostguardError):
         refusal = self._first
         held = f" and {format_usd(refusal.held)} is held by calls in flight" if refusal.held else ""
         resets = "" if self.resets_at is None else f" It resets {self.resets_at:%Y-%m-%d %H:%M} UTC."
+        if refusal.leg.slots:
+            resets = " Room comes back as earlier calls leave its rolling window."
         cut = "the stream was cut off because it" if self.partial is not None else "this call"
+        leg, spent = refusal.leg, format_usd(refusal.spent)
         return (
-            f"budget {refusal.leg.budget!r}: {format_usd(refusal.spent)} of {format_usd(refusal.leg.limit)} is spent{held}; "
+            f"budget {leg.budget!r}: {spent} of {format_usd(leg.limit)} is spent{held}; "
             f"{cut} may cost {format_usd(refusal.needed)} more and {format_usd(refusal.room)} is left.{resets} "
             f"Raise the limit, or cap the call's output tokens."
         )
