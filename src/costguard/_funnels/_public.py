@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
 
+from .._streams import Answer
 from ..errors import BudgetExceededError
 
 
@@ -22,17 +23,24 @@ class PublicCall:
 
     Attributes:
         refusal: the first refusal inside it.
+        streams: the streamed answers begun inside it.
     """
 
-    __slots__ = ("refusal",)
+    __slots__ = ("refusal", "streams")
 
     def __init__(self) -> None:
         self.refusal: Exception | None = None
+        self.streams: list[Answer] = []
 
     def refused(self, error: Exception) -> None:
         """A request of this call was refused, or an exception that refuses it was raised in it."""
         if self.refusal is None:
             self.refusal = error
+
+    def failed(self) -> None:
+        """The call is over: its streams will not be read on, even while the error's traceback keeps them alive."""
+        for answer in self.streams:
+            answer.closed()
 
 
 _around: Final[ContextVar[PublicCall | None]] = ContextVar("costguard_public_call", default=None)
@@ -62,10 +70,13 @@ class _Inside:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _around.set(self._before)
-        refusal = None if self._call is None else self._call.refusal
-        if refusal is None or error is refusal or (error is not None and not isinstance(error, Exception)):
+        call = self._call
+        if call is None or (error is None and call.refusal is None):
             return
-        raise refusal from error
+        call.failed()
+        refusal = call.refusal
+        if refusal is not None and error is not refusal and (error is None or isinstance(error, Exception)):
+            raise refusal from error
 
 
 def _step(call: PublicCall) -> _Inside:

@@ -95,7 +95,7 @@ class Funnel:
         def send() -> Any:
             parts = self._send(hop, wrapped, args, kwargs)
             first = next(parts, _END)
-            return StreamTap(_resumed(first, parts), self._answer(hop))
+            return StreamTap(_resumed(first, parts), self._answer(hop, streamed=True))
 
         yield from self._drive(hop, send)
 
@@ -107,7 +107,7 @@ class Funnel:
 
         def send() -> Any:
             parts = self._send(hop, wrapped, args, kwargs)
-            return TappedIterator(parts, self._answer(hop))
+            return TappedIterator(parts, self._answer(hop, streamed=True))
 
         return self._drive(hop, send)
 
@@ -119,7 +119,7 @@ class Funnel:
 
         async def send() -> Any:
             parts = await self._send(hop, wrapped, args, kwargs)
-            answer = self._answer(hop)
+            answer = self._answer(hop, streamed=True)
             return AsyncStreamTap(parts, answer) if inspect.isasyncgen(parts) else TappedAsyncIterator(parts, answer)
 
         return await self._adrive(hop, send)
@@ -172,9 +172,13 @@ class Funnel:
                     args, kwargs = self._provider.with_body(self._seam, args, kwargs, body)
         return wrapped(*args, **kwargs)
 
-    def _answer(self, hop: Hop) -> Answer:
+    def _answer(self, hop: Hop, *, streamed: bool = False) -> Answer:
         assert isinstance(hop.meter, Meter)
-        return Answer(hop.guard, hop.meter, self._provider.reader(hop.meter.call))
+        answer = Answer(hop.guard, hop.meter, self._provider.reader(hop.meter.call))
+        call = _public.around()
+        if streamed and call is not None:
+            call.streams.append(answer)
+        return answer
 
     def _whole(self, hop: Hop, response: Any) -> Any:
         """Read an answer. One whose body is still to be read, by whoever decodes it, is read on its way."""
