@@ -207,7 +207,7 @@ class _Show:
         """A budget fills, tells of it, and refuses."""
         ask = sdk.ask
 
-        @costguard.budgeted(feature="help", limit="$0.02/day", alert_at=(50, 80))
+        @costguard.budgeted(feature="faq", limit="$0.02/day", alert_at=(50, 80))
         def answer(question: str) -> Any:
             return ask(question)
 
