@@ -62,6 +62,10 @@ class Ceiling:
         cap = self.model_max if max_output is None else max(0, max_output)
         return nano_up(self.input_pico + self.choices * cap * self.output_pico)
 
+    def expected(self, input_permille: int, output: int) -> Nano:
+        """What the call costs with so much of its input's bound and `output` output tokens for each answer."""
+        return nano_up(-(-self.input_pico * input_permille // 1000) + self.choices * output * self.output_pico)
+
     def affordable(self, nano: Nano) -> int:
         """The largest output cap for each answer with which the call costs at most `nano`.
 

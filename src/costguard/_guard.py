@@ -18,9 +18,12 @@ from . import _scope
 from ._admission import Admission
 from ._biller import Biller
 from ._catalog import Catalog
-from ._meter import SEND, Effect, Ending, Flow, Meter, Plan, Reserve, Settle, call_flow
+from ._habits import Habits, Kind
+from ._meter import LINE_UP, SEND, Effect, Ending, Meter, Reserve, Settle, Signal, call_flow
+from ._reservation import Plan, Wait
 from ._shield import log, shielded
-from ._types import Alert, Balance, Call, Cost, CostEvent, Crossing, Granted, Leg, Outcome, Refused, Usage
+from ._types import INPUT_UNITS, Alert, Balance, Call, Cost, CostEvent, Crossing, Granted, Leg, Outcome, Refused, Usage
+from ._waiting import Lines, TaskPlace, ThreadPlace, Ticket
 from .errors import BudgetExceededError
 from .journals.memory import MemoryJournal
 from .ports import Exporter, Ledger
@@ -112,6 +115,8 @@ class Guard:
     ) -> None:
         self.catalog = catalog
         self.biller = Biller(catalog)
+        self.habits = Habits()
+        self.lines = Lines(shared=not ledger.inline)
         self.ledger = ledger
         self.exporters = list(exporters)
         self.admission = Admission(budgets)
@@ -142,48 +147,64 @@ class Guard:
         provider = self.biller.of_call(sdk, call.host, call.model, at)
         if provider != call.provider:
             call = replace(call, provider=provider)
-        scope = _scope.current()
+        scope = self._with_tags(_scope.current())
         plan = Plan(
-            legs=self.admission.legs(scope, at) if not self.tags else self.admission.legs(self._with_tags(scope), at),
-            tags={**self.tags, **scope.tags} if self.tags else scope.tags,
+            legs=self.admission.legs(scope, at),
+            tags=scope.tags,
             observe=self.mode == "observe",
             strict_prices=self._strict_prices,
             warn=self._warn,
+            forecast=self.habits.forecast(_kind(call, scope.tags)),
+            again=lambda: self.admission.legs(scope, self.clock()),
         )
         return Meter(ids(), call, self.catalog, plan, at, LEASE, partial(self.biller.of_call, sdk, call.host))
 
     def drive(self, meter: Meter, billed: Callable[[BaseException], bool | None], send: Callable[[], T]) -> T:
         """Carry out a call's effects; `send` lets the SDK do its work."""
         flow = call_flow(meter, billed)
-        return cast("T", self._run(flow, meter, send))
-
-    def _run(self, flow: Flow, meter: Meter, send: Callable[[], Any]) -> Any:
-        advance, value = flow.send, cast("Any", None)
+        advance, value, place = flow.send, cast("Any", None), None
         try:
             while True:
                 effect = advance(value)
                 try:
-                    value, advance = (send() if effect is SEND else self.perform(effect)), flow.send
+                    if effect is SEND:
+                        self._sending(meter, place)
+                        value = send()
+                    elif isinstance(effect, Wait):
+                        place = place or ThreadPlace()
+                        value = self._waited(place.wait, self._line_up(place.ticket, effect))
+                    else:
+                        value = self.perform(effect)
+                    advance = flow.send
                 except BaseException as error:
                     value, advance = error, flow.throw
         except StopIteration as done:
-            return done.value
+            return cast("T", done.value)
         except BudgetExceededError as error:
             self._refused(meter, error)
             raise
+        finally:
+            if place is not None:
+                self.lines.leave(place.ticket)
 
     async def adrive(
         self, meter: Meter, billed: Callable[[BaseException], bool | None], send: Callable[[], Awaitable[T]]
     ) -> T:
         """`drive` for a coroutine."""
         flow = call_flow(meter, billed)
-        advance, value = flow.send, cast("Any", None)
+        advance, value, place = flow.send, cast("Any", None), None
         try:
             while True:
                 effect = advance(value)
                 try:
                     if effect is SEND:
+                        self._sending(meter, place)
                         value = await send()
+                    elif isinstance(effect, Wait):
+                        place = place or TaskPlace()
+                        began = time.monotonic()
+                        await place.wait(self._line_up(place.ticket, effect))
+                        value = time.monotonic() - began
                     elif self.ledger.inline or not isinstance(effect, Reserve):
                         value = self.perform(effect)
                     else:
@@ -196,15 +217,53 @@ class Guard:
         except BudgetExceededError as error:
             self._refused(meter, error)
             raise
+        finally:
+            if place is not None:
+                self.lines.leave(place.ticket)
 
-    def perform(self, effect: Effect) -> Granted | Refused | None:
-        """Carry out an effect other than `SEND`."""
+    def perform(self, effect: Effect) -> Granted | Refused | Signal | None:
+        """Carry out an effect that is of no colour."""
         if isinstance(effect, Reserve):
+            if effect.budgets and self.lines.has(effect.budgets):
+                return LINE_UP
             with self._working:
                 return self.ledger.reserve(effect.hold)
         if isinstance(effect, Settle):
             self.finish(effect.ending)
         return None
+
+    def extend(self, meter: Meter, seen: int, partial: str) -> None:
+        """Let the hold of a stream grow, so that it covers `seen` output tokens and more.
+
+        Raises:
+            BudgetExceededError: it cannot, and the stream is to be cut off; `partial` is the text received.
+        """
+        reservation = meter.reservation
+        amount = reservation.growth(seen)
+        if not amount:
+            return
+        with self._working:
+            reply = self.ledger.extend(meter.id, amount)
+        if isinstance(reply, Refused):
+            reservation.cannot_grow(reply, partial)
+        else:
+            reservation.grown(amount)
+
+    def _sending(self, meter: Meter, place: ThreadPlace | TaskPlace | None) -> None:
+        """The call is admitted: the next in line may try."""
+        if place is not None:
+            self.lines.leave(place.ticket)
+        if meter.hold is not None:
+            self.habits.begin(_kind(meter.call, meter.plan.tags))
+
+    def _line_up(self, ticket: Ticket, effect: Wait) -> float:
+        self.lines.join(ticket, effect.budgets)
+        return self.lines.pause(effect.seconds)
+
+    def _waited(self, wait: Callable[[float], None], seconds: float) -> float:
+        began = time.monotonic()
+        wait(seconds)
+        return time.monotonic() - began
 
     def finish(self, ending: Ending) -> None:
         """Book an ended call and tell of it. Never raises to the caller."""
@@ -219,6 +278,8 @@ class Guard:
                 self._tell(event)
                 for crossing in reply.crossings:
                     self._alert(crossing, now)
+                self._learn(ending)
+                self.lines.wake([leg.budget for leg in meter.hold.legs])
             else:
                 self._tell(event)
             self._check(ending)
@@ -256,10 +317,10 @@ class Guard:
 
     def admit_sent(self, meter: Meter) -> None:
         """Count a call from here on that was sent already: on every budget, refused by none."""
-        hold = meter.unrefusable_hold()
+        hold = meter.reservation.uncounted()
         if hold is not None:
             self.ledger.reserve(hold)
-        meter.admitted(hold)
+        meter.reservation.hold = hold
         meter.returned_early()
 
     def unmetered(self, endpoint: str) -> None:
@@ -347,7 +408,7 @@ class Guard:
             budgets=tuple(leg.budget for _, leg in meter.plan.legs),
             outcome=ending.outcome,
             error=ending.error,
-            would_block=meter.would_block,
+            would_block=meter.reservation.would_block,
         )
 
     def _refused(self, meter: Meter, error: BudgetExceededError) -> None:
@@ -374,6 +435,16 @@ class Guard:
             with shielded("exporting an alert"):
                 exporter.export(alert)
 
+    def _learn(self, ending: Ending) -> None:
+        meter = ending.meter
+        kind = _kind(meter.call, meter.plan.tags)
+        self.habits.end(kind)
+        if ending.outcome == "ok" and not ending.cost.estimated:
+            bound = sum(count for unit, count in meter.call.bound.items() if unit in INPUT_UNITS)
+            used = sum(usage.input_tokens for usage in ending.usages)
+            output = sum(usage.output_tokens for usage in ending.usages)
+            self.habits.learn(kind, bound, used, output // max(1, meter.call.choices))
+
     def _check(self, ending: Ending) -> None:
         """Warn, once each, of what a reader of the figures has to know."""
         call, cost = ending.meter.call, ending.cost
@@ -395,6 +466,10 @@ class Guard:
             for granted in self.ledger.reap(at):
                 for crossing in granted.crossings:
                     self._alert(crossing, at)
+
+
+def _kind(call: Call, tags: Mapping[str, str]) -> Kind:
+    return call.provider, call.model, tags.get("feature", "")
 
 
 ids: Final = Ids()

@@ -9,21 +9,15 @@ Every terminal move happens once: later ones return None.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final, Protocol, TypeAlias
 
-from ._budget import Budget
-from ._catalog import Catalog, Ceiling
-from ._types import Call, Cost, Granted, Hold, Leg, Nano, Outcome, Refusal, Refused, Usage
-from .errors import BudgetExceededError, UnknownPriceError
+from ._catalog import Catalog
+from ._reservation import Plan, Reservation, Wait
+from ._types import Call, Cost, Granted, Hold, Nano, Outcome, Refused, Usage
 from .ports import Deferred, Reader
-
-MIN_OUTPUT: Final = 1024
-"""The fewest output tokens a call is clamped to; below that a short answer is worth less than a refusal."""
-COLD_OUTPUT: Final = 4096
-"""The output cap near the edge, so that the first caller there does not hold all that is left."""
 
 _UNSEEN: Final = 64
 """Output tokens assumed under way beyond those seen when a stream ends early."""
@@ -31,18 +25,25 @@ _UNSEEN: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Effect: ask the ledger for this hold; answered with `Granted` or `Refused`."""
+    """Effect: ask the ledger for this hold; answered with `Granted` or `Refused`.
+
+    Attributes:
+        budgets: those whose lines the caller has to join if somebody waits there already; answered with `LINE_UP`.
+    """
 
     hold: Hold
+    budgets: tuple[str, ...] = ()
 
 
-class Send(Enum):
-    """Effect: let the SDK send the call; answered with its response."""
+class Signal(Enum):
+    """The effect `SEND`: let the SDK send the call. The answer `LINE_UP`: others wait, so wait behind them."""
 
     SEND = "send"
+    LINE_UP = "line up"
 
 
-SEND: Final = Send.SEND
+SEND: Final = Signal.SEND
+LINE_UP: Final = Signal.LINE_UP
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Settle:
     ending: Ending
 
 
-Effect: TypeAlias = Reserve | Send | Settle
+Effect: TypeAlias = Reserve | Wait | Signal | Settle
 Flow: TypeAlias = Generator[Effect, Any, Any]
 
 
@@ -74,31 +75,6 @@ class Bills(Protocol):
     def __call__(self, model: str, at: float) -> str: ...
 
 
-class Says(Protocol):
-    """Told of refusals that are not raised, so that they are seen."""
-
-    def __call__(self, message: str, error: BudgetExceededError) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a call is admitted against.
-
-    Attributes:
-        legs: the windows it touches, with the budget of each.
-        tags: its attribution.
-        observe: whether refusals are only noted.
-        strict_prices: whether a model without a price is refused.
-        warn: told of refusals that are let through.
-    """
-
-    legs: tuple[tuple[Budget, Leg], ...]
-    tags: Mapping[str, str]
-    observe: bool = False
-    strict_prices: bool = False
-    warn: Says | None = None
-
-
 class Meter:
     """One call from its admission to its end.
 
@@ -106,14 +82,13 @@ class Meter:
         id: the call's and its hold's.
         call: what is asked for.
         at: UTC epoch seconds at which it is priced.
-        hold: what was reserved, or None when no budget applies.
-        cap: the output cap the call must be sent with, or None for as it is.
-        would_block: budgets that would have refused it in observe mode.
+        reservation: what is held for it.
+        deferred: set once its answer says that it is billed later.
     """
 
     __slots__ = (
-        "_answers", "_begun", "_biller", "_catalog", "_once", "_open", "_returned", "at", "call", "cap", "ceiling", "deferred", "hold", "id",
-        "lease", "plan", "would_block",
+        "_answers", "_begun", "_biller", "_catalog", "_once", "_open", "_returned", "at", "call", "deferred", "id",
+        "reservation",
     )  # fmt: skip
 
     def __init__(
@@ -121,13 +96,8 @@ class Meter:
     ) -> None:
         self.id = id
         self.call = call
-        self.plan = plan
         self.at = at
-        self.lease = lease
-        self.ceiling: Ceiling = catalog.ceiling(call, at)
-        self.hold: Hold | None = None
-        self.cap: int | None = None
-        self.would_block: tuple[str, ...] = ()
+        self.reservation = Reservation(id, call, catalog.ceiling(call, at), plan, at + lease)
         self.deferred: Deferred | None = None
         self._catalog = catalog
         self._biller = biller
@@ -139,78 +109,20 @@ class Meter:
         self._open: list[None] = []
         self._once: list[None] = [None]
 
-    # -- admission ---------------------------------------------------------------------------------------------
+    @property
+    def hold(self) -> Hold | None:
+        """What the ledger granted, None when no budget applies."""
+        return self.reservation.hold
 
-    def first_hold(self) -> Hold | None:
-        """The most the call can cost, on every window it touches; None when no budget applies."""
-        if self.plan.strict_prices and (self.ceiling.estimated or self.ceiling.unpriced):
-            raise UnknownPriceError(self.call.provider, self.call.model)
-        if not self.plan.legs:
-            return None
-        return self._make_hold(self.ceiling.amount(self.call.max_output), tuple(leg for _, leg in self.plan.legs))
+    @property
+    def cap(self) -> int | None:
+        """The output cap the call must be sent with, None for as it is."""
+        return self.reservation.cap
 
-    def unrefusable_hold(self) -> Hold | None:
-        """For a call that was made already: counted on every window and refused by none."""
-        legs = tuple(replace(leg, hard=False) for _, leg in self.plan.legs)
-        return self._make_hold(0, legs) if legs else None
-
-    def next_hold(self, hold: Hold, refused: Refused) -> Hold:
-        """What to try after a refusal: a shorter answer, or without the budgets that only warn.
-
-        Raises:
-            BudgetExceededError: nothing is left to try.
-        """
-        budgets = {leg.budget: budget for budget, leg in self.plan.legs}
-        if self.plan.observe:
-            self.would_block = tuple(refusal.leg.budget for refusal in refused.refusals)
-            return self._softened(hold, refused.refusals)
-        clamped = self._clamped(hold, refused, budgets)
-        if clamped is not None:
-            return clamped
-        for refusal in refused.refusals:
-            self._exceeded(budgets[refusal.leg.budget], refusal, refused)
-        return self._softened(hold, refused.refusals)
-
-    def admitted(self, hold: Hold | None) -> None:
-        """The ledger granted `hold`."""
-        self.hold = hold
-
-    def _make_hold(self, amount: Nano, legs: tuple[Leg, ...]) -> Hold:
-        return Hold(self.id, amount, legs, self.at + self.lease)
-
-    def _clamped(self, hold: Hold, refused: Refused, budgets: dict[str, Budget]) -> Hold | None:
-        if self.call.cap is None or (self.cap is not None and self.cap <= MIN_OUTPUT):
-            return None
-        if not all(budgets[refusal.leg.budget].clamp for refusal in refused.refusals):
-            return None
-        wanted = self.ceiling.model_max if self.call.max_output is None else self.call.max_output
-        room = min(refusal.room for refusal in refused.refusals)
-        cap = min(self.ceiling.affordable(room), wanted, COLD_OUTPUT if self.cap is None else self.cap // 2)
-        if cap < min(MIN_OUTPUT, wanted):
-            return None
-        amount = self.ceiling.amount(cap)
-        if amount >= hold.amount:
-            return None
-        self.cap = cap
-        return self._make_hold(amount, hold.legs)
-
-    def _exceeded(self, budget: Budget, refusal: Refusal, refused: Refused) -> None:
-        others = tuple(other for other in refused.refusals if other is not refusal)
-        error = BudgetExceededError((refusal, *others))
-        if callable(budget.on_exceeded):
-            budget.on_exceeded(error)
-        elif budget.on_exceeded == "raise":
-            raise error
-        if self.plan.warn is not None:
-            self.plan.warn("over the limit and let through by on_exceeded", error)
-
-    def _softened(self, hold: Hold, refusals: Sequence[Refusal]) -> Hold:
-        over = {refusal.leg.budget for refusal in refusals}
-        legs = tuple(replace(leg, hard=False) if leg.budget in over else leg for leg in hold.legs)
-        self.cap = None
-        return self._make_hold(self.ceiling.amount(self.call.max_output), legs)
-
-    # -- the end -----------------------------------------------------------------------------------------------
+    @property
+    def plan(self) -> Plan:
+        """What the call is admitted against."""
+        return self.reservation.plan
 
     def begin_answer(self) -> bool:
         """An answer of this call has begun; False when the call was ended before, so that it is charged on its own."""
@@ -266,31 +178,31 @@ class Meter:
         return True
 
     def _ending(self, outcome: Outcome, error: str | None) -> Ending:
-        usages = tuple(usage for reader, _ in self._answers for usage in reader.usages())
-        if usages and all(complete for _, complete in self._answers):
+        usages = tuple([usage for reader, _ in self._answers for usage in reader.usages()])
+        if usages and all([complete for _, complete in self._answers]):
             return Ending(self, self._cost(usages), usages, outcome, error)
         guessed = self._guess(usages)
         cost = self._cost(guessed)
-        if self._hard and not self.ceiling.unpriced:
-            # Nobody knows what was billed beyond what was seen; a hard limit assumes that it was everything reserved
-            # for output, and never more than the hold.
-            cost = replace(cost, nano=max(cost.nano, self._worst(guessed)))
-        if self.hold is not None:
-            cost = replace(cost, nano=min(cost.nano, max(self.hold.amount, self._cost(usages).nano if usages else 0)))
+        hold = self.hold
+        if hold is not None:
+            known = self._cost(usages).nano if usages else 0
+            # Nobody knows what was billed beyond what was seen; a hard limit assumes that it was all the output that
+            # was reserved. Never more than the hold, unless that much is known.
+            nano = max(cost.nano, self._worst(guessed)) if self.reservation.strict else cost.nano
+            cost = replace(cost, nano=max(known, min(nano, hold.amount)))
         return Ending(self, replace(cost, estimated=True), guessed, outcome, error)
 
     def _unknown(self, outcome: Outcome, error: str) -> Ending:
-        guessed = (Usage(self.call.bound, estimated=True),)
-        amount = self.hold.amount if self.hold is not None and self._hard else self._cost(guessed).nano
-        return Ending(self, replace(self._cost(guessed), nano=amount, estimated=True), guessed, outcome, error)
-
-    @property
-    def _hard(self) -> bool:
-        return self.hold is not None and any(leg.hard for leg in self.hold.legs)
+        """Sent, and nothing is known of an answer."""
+        guessed = self._guess(())
+        cost = replace(self._cost(guessed), estimated=True)
+        if self.hold is not None and any(leg.hard for leg in self.hold.legs):
+            cost = replace(cost, nano=self.hold.amount)
+        return Ending(self, cost, guessed, outcome, error)
 
     def _cost(self, usages: Sequence[Usage]) -> Cost:
         provider = self.call.provider
-        if not self.ceiling.entry:
+        if not self.reservation.ceiling.entry:
             # Nobody's model was asked for, such as a deployment's name; the model that answered may be somebody's.
             served = next((usage.model for usage in usages if usage.model), None)
             provider = provider if served is None else self._biller(served, self.at)
@@ -300,41 +212,30 @@ class Meter:
         """What is known plus an estimate: the request's bound where the input is unknown, the output by its text."""
         seen = sum(reader.text_bytes for reader, _ in self._answers)
         known = next(iter(usages), Usage(self.call.bound))
-        unit = self.call.output_unit
-        if unit is None:
-            return (replace(known, estimated=True), *usages[1:])
         # Four bytes a token is the usual mean; a quarter more and what was under way keep it on the dear side.
-        guess = max(known.output_tokens, seen * 5 // 16 + _UNSEEN)
-        counts = {**known.counts, unit: known.counts.get(unit, 0) + guess - known.output_tokens}
-        return (replace(known, counts=counts, estimated=True), *usages[1:])
+        return (self._answered(known, known.output_tokens + seen * 5 // 16 + _UNSEEN), *usages[1:])
 
     def _worst(self, guessed: tuple[Usage, ...]) -> Nano:
-        unit = self.call.output_unit
-        if unit is None or self.hold is None:
-            return 0
-        most = self.cap or self.call.max_output or self.ceiling.model_max
-        known = guessed[0]
-        missing = most * self.call.choices - known.output_tokens
-        if missing <= 0:
-            return 0
-        counts = {**known.counts, unit: known.counts.get(unit, 0) + missing}
-        return self._cost((replace(known, counts=counts), *guessed[1:])).nano
+        output = self.reservation.covers * self.call.choices
+        return self._cost((self._answered(guessed[0], output), *guessed[1:])).nano
+
+    def _answered(self, usage: Usage, output: int) -> Usage:
+        """This usage with at least so many output tokens."""
+        unit, counts = self.call.output_unit, dict(usage.counts)
+        missing = output - usage.output_tokens
+        if unit is not None and missing > 0:
+            counts[unit] = counts.get(unit, 0) + missing
+        return replace(usage, counts=counts, estimated=True)
 
 
-def call_flow(meter: Meter, billed: Any) -> Flow:
-    """The one order of effects: reserve (again, smaller, if need be), send, settle.
+def call_flow(meter: Meter, billed: Callable[[BaseException], bool | None]) -> Flow:
+    """The one order of effects: reserve (again, smaller or later, if need be), send, settle.
 
     Args:
         meter: the call.
         billed: the provider's `was_billed`.
     """
-    hold = meter.first_hold()
-    while hold is not None:
-        reply: Granted | Refused = yield Reserve(hold)
-        if isinstance(reply, Granted):
-            break
-        hold = meter.next_hold(hold, reply)
-    meter.admitted(hold)
+    yield from _admit(meter.reservation)
     try:
         response = yield SEND
     except BaseException as error:
@@ -346,3 +247,23 @@ def call_flow(meter: Meter, billed: Any) -> Flow:
     if ending is not None:
         yield Settle(ending)
     return response
+
+
+def _admit(reservation: Reservation) -> Flow:
+    hold = reservation.first()
+    # Who is ready to wait lines up behind those who wait already; who is not may try at once.
+    line = tuple([leg.budget for _, leg in reservation.plan.legs]) if reservation.patient else ()
+    while hold is not None:
+        reply: Granted | Refused | Signal = yield Reserve(hold, line)
+        line = ()
+        if isinstance(reply, Granted):
+            break
+        if isinstance(reply, Refused):
+            step = reservation.after(hold, reply)
+        else:
+            step = reservation.line_up()
+        if isinstance(step, Wait):
+            hold = reservation.waited((yield step))
+        else:
+            hold = step
+    reservation.hold = hold

@@ -18,6 +18,7 @@ from ._guard import Guard
 from ._meter import Ending, Meter
 from ._shield import shielded
 from ._types import Outcome
+from .errors import BudgetExceededError
 from .ports import Reader
 
 LARGEST_BODY: Final = 8 * 2**20
@@ -33,9 +34,11 @@ class Answer:
         claimed: whether its decoded events are being read, so that its bytes need not be.
         reading: whether an event is being waited for: the SDK closes the response inside that wait when the stream
             is at its end, which is no early end.
+        watched: whether the answer may outgrow its hold.
+        on_cut: told when the answer is cut off.
     """
 
-    __slots__ = ("__weakref__", "_guard", "_late", "_meter", "_once", "claimed", "feed", "reader", "reading")
+    __slots__ = ("__weakref__", "_guard", "_late", "_meter", "_once", "claimed", "feed", "on_cut", "reader", "reading", "watched")
 
     def __init__(self, guard: Guard, meter: Meter, reader: Reader) -> None:
         self._guard = guard
@@ -47,6 +50,37 @@ class Answer:
         self.feed = reader.feed
         self.claimed = False
         self.reading = False
+        self.on_cut: Callable[[BudgetExceededError], object] | None = None
+        hold = meter.hold
+        self.watched = hold is not None and meter.call.stream and any([leg.hard for leg in hold.legs])
+        if self.watched:
+            reader.keep_text()
+
+    @property
+    def inline(self) -> bool:
+        """Whether `grow` may run in an event loop."""
+        return self._guard.ledger.inline
+
+    def outgrown(self) -> bool:
+        """Whether more has arrived than the hold covers."""
+        reservation = self._meter.reservation
+        seen = self.reader.output_seen(at_least=reservation.proven)
+        return seen > reservation.covers * self._meter.call.choices
+
+    def grow(self) -> None:
+        """Let the hold grow with the answer.
+
+        Raises:
+            BudgetExceededError: it cannot; the stream is to be cut off.
+        """
+        reader, meter = self.reader, self._meter
+        seen = -(-reader.output_seen(at_least=meter.reservation.proven) // meter.call.choices)
+        try:
+            self._guard.extend(meter, seen, reader.text)
+        except BudgetExceededError as error:
+            if self.on_cut is not None:
+                self.on_cut(error)
+            raise
 
     def end(self, outcome: Outcome, error: BaseException | None = None) -> None:
         """The answer is over; only the first end counts."""
@@ -87,7 +121,7 @@ class Answer:
 
 def outcome_of(error: BaseException) -> Outcome:
     """How an answer ended that raised `error` while it was read."""
-    if isinstance(error, GeneratorExit):
+    if isinstance(error, GeneratorExit | BudgetExceededError):
         return "partial"
     return "unknown" if isinstance(error, Exception) else "cancelled"
 
@@ -150,9 +184,16 @@ class StreamTap(_Tap):
                     hidden = False
                     with shielded("reading a streamed event"):
                         raise
+                if answer.watched and answer.outgrown():
+                    answer.grow()
                 if not hidden:
                     answer.reading = False
                     return event
+        except BudgetExceededError as error:
+            answer.reading = False
+            self._over(error)
+            getattr(self._events, "close", _nothing)()
+            raise
         except BaseException as error:
             self._over(error)
             raise
@@ -191,20 +232,36 @@ class AsyncStreamTap(_Tap):
                     hidden = False
                     with shielded("reading a streamed event"):
                         raise
+                if answer.watched and answer.outgrown():
+                    await self._grow(answer)
                 if not hidden:
                     answer.reading = False
                     return event
+        except BudgetExceededError as error:
+            answer.reading = False
+            self._over(error)
+            await self._close()
+            raise
         except BaseException as error:
             self._over(error)
             raise
+
+    async def _grow(self, answer: Answer) -> None:
+        if answer.inline:
+            answer.grow()
+        else:
+            await asyncio.to_thread(answer.grow)
+
+    async def _close(self) -> None:
+        close = getattr(self._events, "aclose", None)
+        if close is not None:
+            await close()
 
     async def aclose(self) -> None:
         """Close what is read from, as an async generator's `aclose` does."""
         answer, self._answer = self._answer, None
         try:
-            close = getattr(self._events, "aclose", None)
-            if close is not None:
-                await close()
+            await self._close()
         finally:
             if answer is not None:
                 answer.closed()

@@ -124,6 +124,19 @@ class Reader(Protocol):
         ...
 
     @property
+    def text(self) -> str:
+        """The answer's text so far, where `keep_text` asked for it."""
+        ...
+
+    def keep_text(self) -> None:
+        """Keep the answer's text from here on: a stream that is cut off hands it to the caller on the error."""
+        ...
+
+    def output_seen(self, *, at_least: bool) -> int:
+        """Output tokens of the answer so far: their least number, or else the likely one."""
+        ...
+
+    @property
     def deferred(self) -> Deferred | None:
         """Set when the answer says that it will be billed later."""
         ...

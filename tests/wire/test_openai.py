@@ -491,7 +491,7 @@ def hold_of(**ask: Any) -> Decimal:
         )
     )
     assert openai_call is not None
-    return Decimal(meter.ceiling.amount(ask.get("max_tokens"))).scaleb(-9)
+    return Decimal(meter.reservation.ceiling.amount(ask.get("max_tokens"))).scaleb(-9)
 
 
 CAPPED: dict[str, Any] = {**ASK, "max_tokens": 100}

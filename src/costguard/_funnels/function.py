@@ -178,6 +178,7 @@ class Funnel:
         call = _public.around()
         if streamed and call is not None:
             call.streams.append(answer)
+            answer.on_cut = call.refused
         return answer
 
     def _whole(self, hop: Hop, response: Any) -> Any:

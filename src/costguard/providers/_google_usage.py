@@ -17,7 +17,7 @@ from typing import Any, Final
 from .._hosts import host_region
 from .._types import STANDARD, Call, Usage
 from ..ports import Deferred
-from ._fields import count, counts, get, items, required, size, text
+from ._fields import count, counts, get, items, required, text
 from ._reader import Reading
 
 _MEDIA: Final = ("audio", "video", "image")
@@ -100,6 +100,11 @@ def served_tier(usage: Any, part: Any, asked: str) -> str:
 class GoogleReading(Reading):
     """What the readers of all of Google's answers share."""
 
+    def output_seen(self, *, at_least: bool) -> int:
+        """See `costguard.ports.Reader.output_seen`. Gemini's chunks carry running totals."""
+        counted = sum(usage.output_tokens for usage in self._usages)
+        return max(counted, super().output_seen(at_least=at_least))
+
     def feed(self, part: Any) -> bool:
         """A whole answer or a chunk of one, decoded or not."""
         body = decoded(part)
@@ -152,9 +157,9 @@ class ContentReader(GoogleReading):
         index = get(candidate, "index")
         self._open[index] = get(candidate, "finishReason") is None and self._open.get(index, True)
         for part in items(candidate, "content", "parts"):
-            self.text_bytes += size(get(part, "text"))
+            self.saw(get(part, "text"))
             if get(part, "functionCall") is not None:
-                self.text_bytes += len(str(get(part, "functionCall")))
+                self.saw(str(get(part, "functionCall")))
         grounding = get(candidate, "groundingMetadata")
         for field in ("webSearchQueries", "imageSearchQueries"):
             self._searched.update(query for query in items(grounding, field) if isinstance(query, str) and query)
@@ -216,7 +221,8 @@ class InteractionReader(Reading):
                 return False
         kind = text(part, "event_type")
         delta = get(part, "delta")
-        self.text_bytes += size(get(delta, "text")) + size(get(delta, "partial_arguments"))
+        self.saw(get(delta, "text"))
+        self.saw(get(delta, "partial_arguments"))
         try:
             self._read(get(part, "interaction") if kind else part, part, kind)
         except ValueError:

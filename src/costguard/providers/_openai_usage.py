@@ -12,7 +12,7 @@ from typing import Any
 
 from .._types import STANDARD, Usage
 from ..ports import Deferred
-from ._fields import count, counts, fields, get, items, number, required, size, text
+from ._fields import count, counts, fields, get, items, number, required, text
 from ._reader import Reading
 
 _TIERS = {"default": STANDARD, "auto": STANDARD, "scale": STANDARD, "on_demand": STANDARD, "": STANDARD}
@@ -42,7 +42,7 @@ class ChatReader(Reading):
                 # A stream passes here once a chunk: the plain case reads three fields and no more.
                 choice = choices[0]
                 delta = (choice if isinstance(choice, dict) else choice.__dict__).get("delta")
-                self.text_bytes += self._text(choice if delta is None else delta)
+                self._text(choice if delta is None else delta)
             usage = get(part, "x_groq", "usage") if self._foreign else None
         if usage is None:
             return False
@@ -53,16 +53,15 @@ class ChatReader(Reading):
             self.complete = False
         return self._hide and not choices
 
-    @staticmethod
-    def _text(delta: Any) -> int:
+    def _text(self, delta: Any) -> None:
         shown = delta if isinstance(delta, dict) else delta.__dict__
         content = shown.get("content")
-        if type(content) is str:
-            return len(content) if content.isascii() else size(content)
-        seen = size(get(delta, "text"))
+        if content is not None:
+            self.saw(content)
+            return
+        self.saw(shown.get("text"))
         for call in items(delta, "tool_calls"):
-            seen += size(get(call, "function", "arguments"))
-        return seen
+            self.saw(get(call, "function", "arguments"))
 
 
 def chat_usage(usage: Any, answer: Any) -> Usage:
@@ -144,7 +143,7 @@ class ResponseReader(Reading):
         kind = get(part, "type")
         if isinstance(kind, str) and kind.startswith("response."):
             if kind.endswith(".delta"):
-                self.text_bytes += size(get(part, "delta"))
+                self.saw(get(part, "delta"))
             elif kind in self._ENDS:
                 self._read(get(part, "response"))
             return False
@@ -255,7 +254,7 @@ class TranscriptionReader(Reading):
     def feed(self, part: Any) -> bool:
         """A whole answer or an event of its stream."""
         usage = get(part, "usage")
-        self.text_bytes += size(get(part, "delta"))
+        self.saw(get(part, "delta"))
         try:
             if get(usage, "type") == "duration":
                 self._finish(counts(audio_seconds=_seconds(get(usage, "seconds"))))

@@ -135,9 +135,7 @@ class MessageReader(Reads):
         match get(part, "type"):
             case "content_block_delta":
                 delta = get(part, "delta")
-                self.text_bytes += (
-                    size(get(delta, "text")) or size(get(delta, "partial_json")) or size(get(delta, "thinking"))
-                )
+                self.saw(get(delta, "text") or get(delta, "partial_json") or get(delta, "thinking"))
             case "message_start":
                 self._message = get(part, "message")
                 self._start = get(self._message, "usage")

@@ -1,0 +1,241 @@
+"""What to ask the ledger for, from a call's first hold to its last: the whole bound, a shorter answer, a place in line.
+
+Pure: it is told what the ledger answered and says what comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from ._budget import Budget
+from ._ceiling import Ceiling
+from ._habits import Forecast
+from ._types import Call, Hold, Leg, Nano, Refusal, Refused
+from .errors import BudgetExceededError, UnknownPriceError
+
+MIN_OUTPUT: Final = 1024
+"""The fewest output tokens a call is clamped to; below that a short answer is worth less than a refusal."""
+COLD_OUTPUT: Final = 4096
+"""The output cap near the edge, and the answer's length where nothing is learned yet: a high value, so that the first
+callers neither hold all that is left nor overshoot."""
+SLICE: Final = 1024
+"""Output tokens by which the hold of a stream grows."""
+
+Legs = tuple[tuple[Budget, Leg], ...]
+
+
+class Says(Protocol):
+    """Told of refusals that are not raised, so that they are seen."""
+
+    def __call__(self, message: str, error: BudgetExceededError) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a call is admitted against.
+
+    Attributes:
+        legs: the windows it touches, with the budget of each.
+        tags: its attribution.
+        observe: whether refusals are only noted.
+        strict_prices: whether a model without a price is refused.
+        warn: told of refusals that are let through.
+        forecast: what such calls are expected to use, once that is known.
+        again: the legs as they are at a later instant, for a caller that waited into another window.
+    """
+
+    legs: Legs
+    tags: Mapping[str, str]
+    observe: bool = False
+    strict_prices: bool = False
+    warn: Says | None = None
+    forecast: Forecast | None = None
+    again: Callable[[], Legs] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Effect: wait for other callers' holds to end; answered with the seconds that passed."""
+
+    budgets: tuple[str, ...]
+    seconds: float
+
+
+class Reservation:
+    """The holds of one call.
+
+    Attributes:
+        hold: what the ledger granted, None when no budget applies.
+        cap: the output cap the call must be sent with, None for as it is.
+        covers: the output tokens of one answer that the hold pays for.
+        proven: whether the hold is an upper bound of what the provider can bill.
+        would_block: budgets that would have refused the call in observe mode.
+    """
+
+    __slots__ = ("_id", "_patience", "call", "cap", "ceiling", "covers", "expires", "hold", "plan", "proven", "would_block")
+
+    def __init__(self, id: str, call: Call, ceiling: Ceiling, plan: Plan, expires: float) -> None:
+        self._id = id
+        self._patience = 0.0
+        self.call = call
+        self.ceiling = ceiling
+        self.plan = plan
+        self.expires = expires
+        self.hold: Hold | None = None
+        self.cap: int | None = None
+        self.covers = 0
+        self.proven = True
+        self.would_block: tuple[str, ...] = ()
+
+    @property
+    def strict(self) -> bool:
+        """Whether a hard budget counts the call, so that what cannot be known is assumed to be the worst."""
+        return any(budget.enforcement == "hard" for budget, _ in self.plan.legs)
+
+    @property
+    def wanted(self) -> int:
+        """The most output tokens of one answer: the caller's cap, else the model's."""
+        return self.ceiling.model_max if self.call.max_output is None else self.call.max_output
+
+    @property
+    def patient(self) -> bool:
+        """Whether every budget lets the caller wait in line."""
+        return bool(self.plan.legs) and not self.plan.observe and all(budget.wait > 0 for budget, _ in self.plan.legs)
+
+    def first(self) -> Hold | None:
+        """The hold to try first; None when no budget applies.
+
+        Raises:
+            UnknownPriceError: the model has no price and such calls are refused.
+        """
+        if self.plan.strict_prices and (self.ceiling.estimated or self.ceiling.unpriced):
+            raise UnknownPriceError(self.call.provider, self.call.model)
+        if not self.plan.legs:
+            return None
+        legs = tuple([leg for _, leg in self.plan.legs])
+        self.cap = None
+        if self.strict or all(budget.enforcement == "soft" for budget, _ in self.plan.legs):
+            return self._whole(legs)
+        return self._expected(legs)
+
+    def uncounted(self) -> Hold | None:
+        """For a call that was made already: counted on every window and refused by none."""
+        legs = tuple(replace(leg, hard=False) for _, leg in self.plan.legs)
+        return self._make(0, legs) if legs else None
+
+    def after(self, hold: Hold, refused: Refused) -> Hold | Wait:
+        """What comes after a refusal: a shorter answer, a slice of a stream, a place in line, or going on without the
+        budgets that only warn.
+
+        Raises:
+            BudgetExceededError: nothing is left to try.
+        """
+        if self.plan.observe:
+            self.would_block = tuple(refusal.leg.budget for refusal in refused.refusals)
+            return self._softened(hold, refused.refusals)
+        budgets = {leg.budget: budget for budget, leg in self.plan.legs}
+        over = [budgets[refusal.leg.budget] for refusal in refused.refusals]
+        smaller = self._clamped(hold, refused, over) or self._sliced(hold, refused, over)
+        if smaller is not None:
+            return smaller
+        wait = min(budget.wait for budget in over) - self._patience
+        if wait > 0 and all(refusal.reason == "held" for refusal in refused.refusals):
+            return Wait(tuple(refusal.leg.budget for refusal in refused.refusals), wait)
+        for budget, refusal in zip(over, refused.refusals, strict=True):
+            self._exceeded(budget, refusal, refused)
+        return self._softened(hold, refused.refusals)
+
+    def line_up(self) -> Wait:
+        """Wait behind the callers that wait already."""
+        budgets = tuple(leg.budget for _, leg in self.plan.legs)
+        return Wait(budgets, min(budget.wait for budget, _ in self.plan.legs) - self._patience)
+
+    def waited(self, seconds: float) -> Hold | None:
+        """The hold to try after a wait, in the windows of that later instant."""
+        self._patience += seconds
+        if self.plan.again is not None:
+            self.plan = replace(self.plan, legs=self.plan.again())
+        return self.first()
+
+    def growth(self, seen: int) -> Nano:
+        """What to add to the hold so that it covers `seen` output tokens and a slice more."""
+        assert self.hold is not None
+        self.covers = max(seen, self.covers) + SLICE
+        return max(0, self.ceiling.amount(self.covers) - self.hold.amount)
+
+    def grown(self, amount: Nano) -> None:
+        """The ledger extended the hold by `amount`."""
+        assert self.hold is not None
+        self.hold = replace(self.hold, amount=self.hold.amount + amount)
+
+    def cannot_grow(self, refused: Refused, partial: str) -> None:
+        """The ledger did not extend the hold of a stream.
+
+        Raises:
+            BudgetExceededError: the stream is to be cut off; with `partial`, the text received.
+        """
+        budgets = {leg.budget: budget for budget, leg in self.plan.legs}
+        for refusal in refused.refusals:
+            self._exceeded(budgets[refusal.leg.budget], refusal, refused, partial)
+
+    def _make(self, amount: Nano, legs: tuple[Leg, ...]) -> Hold:
+        return Hold(self._id, amount, legs, self.expires)
+
+    def _whole(self, legs: tuple[Leg, ...]) -> Hold:
+        self.covers = self.wanted
+        return self._make(self.ceiling.amount(self.call.max_output), legs)
+
+    def _expected(self, legs: tuple[Leg, ...]) -> Hold:
+        """What such calls usually use, or the cold value while that is not known; never more than the whole bound."""
+        forecast = self.plan.forecast
+        output = COLD_OUTPUT if forecast is None else forecast.output
+        self.covers = min(output, self.wanted)
+        self.proven = False
+        permille = 1000 if forecast is None else forecast.input_permille
+        return self._make(self.ceiling.expected(permille, self.covers), legs)
+
+    def _clamped(self, hold: Hold, refused: Refused, over: Sequence[Budget]) -> Hold | None:
+        if self.call.cap is None or not self.proven or (self.cap is not None and self.cap <= MIN_OUTPUT):
+            return None
+        if not all(budget.clamp and budget.enforcement == "hard" for budget in over):
+            return None
+        room = min(refusal.room for refusal in refused.refusals)
+        cap = min(self.ceiling.affordable(room), self.wanted, COLD_OUTPUT if self.cap is None else self.cap // 2)
+        if cap < min(MIN_OUTPUT, self.wanted):
+            return None
+        amount = self.ceiling.amount(cap)
+        if amount >= hold.amount:
+            return None
+        self.cap = self.covers = cap
+        return self._make(amount, hold.legs)
+
+    def _sliced(self, hold: Hold, refused: Refused, over: Sequence[Budget]) -> Hold | None:
+        """A stream that may not be clamped starts with a slice and grows; it is cut off when it cannot."""
+        if not self.call.stream or not self.proven or self.call.output_unit is None:
+            return None
+        if self.call.cap is not None and all(budget.clamp for budget in over):
+            return None
+        room = min(refusal.room for refusal in refused.refusals)
+        amount = self.ceiling.amount(SLICE)
+        if amount > room or amount >= hold.amount:
+            return None
+        self.covers = SLICE
+        self.proven = False
+        return self._make(amount, hold.legs)
+
+    def _exceeded(self, budget: Budget, refusal: Refusal, refused: Refused, partial: str | None = None) -> None:
+        others = tuple(other for other in refused.refusals if other is not refusal)
+        error = BudgetExceededError((refusal, *others), partial)
+        if callable(budget.on_exceeded):
+            budget.on_exceeded(error)
+        elif budget.on_exceeded == "raise":
+            raise error
+        if self.plan.warn is not None:
+            self.plan.warn("over the limit and let through by on_exceeded", error)
+
+    def _softened(self, hold: Hold, refusals: Sequence[Refusal]) -> Hold:
+        over = {refusal.leg.budget for refusal in refusals}
+        self.cap = None
+        return self._whole(tuple(replace(leg, hard=False) if leg.budget in over else leg for leg in hold.legs))
