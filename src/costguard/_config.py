@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from ._budget import Budget, clean_tags
 from ._catalog import Catalog
+from ._executors import Executors
 from ._guard import Guard, Mode, OnAlert
 from ._patch import Patches
 from ._shield import shielded
@@ -68,6 +69,7 @@ class Costguard:
     def __init__(self) -> None:
         self.catalog = Catalog(load)
         self.patches = Patches(lambda: self._guard)
+        self.executors = Executors()
         self.followers: list[Callable[[Guard], None]] = []
         self._guard: Guard | None = None
         self._lock = threading.RLock()
@@ -128,19 +130,22 @@ class Costguard:
         """Whether the SDKs are wrapped, or will be when they are imported."""
         return self.patches.wanted
 
-    def instrument(self) -> bool:
-        """Wrap the SDKs; False when ``COSTGUARD_DISABLED`` is set and nothing was touched."""
+    def instrument(self, *, executors: bool = False) -> bool:
+        """Wrap the SDKs, and thread pools if asked; False when ``COSTGUARD_DISABLED`` forbids it."""
         if Environment.read(os.environ).disabled:
             return False
         with self._lock:
             _ = self.guard
             self.patches.install(load_providers())
+            if executors:
+                self.executors.install()
         return True
 
     def uninstrument(self) -> None:
-        """Restore the SDKs."""
+        """Restore the SDKs and thread pools."""
         with self._lock:
             self.patches.uninstall()
+            self.executors.uninstall()
 
     def _exit(self) -> None:
         with shielded("closing at exit"):

@@ -53,19 +53,24 @@ def configure(
     )
 
 
-def instrument() -> bool:
+def instrument(*, executors: bool = False) -> bool:
     """Meter every call that the SDKs in this process make, whether their clients exist already or not.
 
     No SDK is imported by it; those imported later are covered then. Calling it again changes nothing.
 
+    Args:
+        executors: also let work that is given to a `concurrent.futures.ThreadPoolExecutor`, by `submit`, `map` or
+            asyncio's ``run_in_executor``, belong to the scope it is submitted in, as ``costguard.wrap`` does one
+            function at a time. Attribution is carried along and nothing else of the context.
+
     Returns:
         False when ``COSTGUARD_DISABLED`` is set and the SDKs were left untouched.
     """
-    return state.instrument()
+    return state.instrument(executors=executors)
 
 
 def uninstrument() -> None:
-    """Restore the SDKs exactly as they were. The books stay."""
+    """Restore the SDKs, and thread pools, exactly as they were. The books stay."""
     state.uninstrument()
 
 

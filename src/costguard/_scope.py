@@ -1,86 +1,49 @@
 """Attribution: which feature, team, environment and user the calls of this thread or task belong to.
 
-A scope is an immutable value in a context variable. `budgeted` only *tags*: it puts a scope in place around a
-function, a generator's steps or a `with` block; the guard reads it when a call is about to be sent. So nothing here
-knows of a ledger, and nothing here can fail a call.
+`budgeted` only *tags*: it puts a scope in place around a function, a generator's steps or a `with` block; the guard
+reads it when a call is about to be sent. So nothing here knows of a ledger, and nothing here can fail a call.
 """
 
 from __future__ import annotations
 
 import inspect
-import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping
-from contextvars import ContextVar, copy_context
-from dataclasses import dataclass, field
-from functools import partial, wraps
-from types import MappingProxyType, TracebackType
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
+from functools import wraps
+from types import CoroutineType, TracebackType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from ._budget import DEFAULT_ALERTS, Budget, Enforcement, Limit, OnExceeded, budget, clean_tags, renamed
+from ._budget import DEFAULT_ALERTS, EVERYTHING, Budget, Enforcement, Limit, OnExceeded, budget, clean_tags, renamed
+from ._context import Carried, Scope, Steps, current, enter, leave
 from ._period import RUN
+from .errors import ConfigError
+
+__all__ = ["Scope", "budgeted", "current", "declarations", "wrap"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-PROCESS_RUN: Final = uuid.uuid4().hex
-"""The run that calls outside any block belong to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Where a call comes from.
-
-    Attributes:
-        tags: attribution, inner blocks over outer ones.
-        enclosing: the budgets of the blocks around, each with the run it was entered in.
-        run: the run that ``period="run"`` budgets set with `configure` count in: the outermost block's.
-        parent: the scope outside the innermost block.
-    """
-
-    tags: Mapping[str, str] = field(default_factory=dict)
-    enclosing: tuple[tuple[Budget, str], ...] = ()
-    run: str = PROCESS_RUN
-    parent: Scope | None = None
-
-
-_NOWHERE: Final = Scope()
-_current: ContextVar[Scope] = ContextVar("costguard_scope", default=_NOWHERE)
-
-current: Final = _current.get
-"""Return the scope that calls made here and now belong to."""
-
-
-def enter(tags: Mapping[str, str], budgets: Iterable[Budget] = ()) -> Scope:
-    """Make a scope inside the current one the current one, and return it."""
-    outer = _current.get()
-    run = uuid.uuid4().hex
-    scope = Scope(
-        tags=MappingProxyType({**outer.tags, **tags}),
-        enclosing=(*outer.enclosing, *((budget, run) for budget in budgets)),
-        run=run if outer is _NOWHERE else outer.run,
-        parent=outer,
-    )
-    _current.set(scope)
-    return scope
-
-
-def leave() -> None:
-    """Go back to the scope outside. By link, not by token: a token cannot be used from another context."""
-    _current.set(_current.get().parent or _NOWHERE)
+Function = TypeVar("Function", bound="Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]")
 
 
 def wrap(function: Callable[P, R]) -> Callable[P, R]:
     """Return `function` bound to the attribution of here and now, for a thread or an executor to call.
 
-    ``executor.submit(costguard.wrap(work), item)``. asyncio tasks and `asyncio.to_thread` need no wrapping.
+    ``executor.submit(costguard.wrap(work), item)``; a coroutine function may be wrapped too, for a loop in another
+    thread. asyncio tasks and `asyncio.to_thread` need no wrapping, and no executor does after
+    ``costguard.instrument(executors=True)``.
     """
-    scope = _current.get()
+    scope = current()
+    if _is_coroutine_function(function):
+
+        @wraps(function)
+        async def task(*args: Any, **kwargs: Any) -> Any:
+            return await _awaited(cast("Callable[..., Coroutine[Any, Any, Any]]", function)(*args, **kwargs), scope)
+
+        return cast("Callable[P, R]", task)
 
     @wraps(function)
     def within(*args: P.args, **kwargs: P.kwargs) -> R:
-        context = copy_context()
-        context.run(_current.set, scope)
-        return context.run(partial(function, *args, **kwargs))
+        with Carried(scope):
+            return function(*args, **kwargs)
 
     return within
 
@@ -145,6 +108,7 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
     ) -> None:
         self.tags = clean_tags({"feature": feature, "team": team, "environment": environment, "user": user, **tags})
         self.budget: Budget | None = None
+        self._unnamed = name is None
         if limit is None:
             return
         self.budget = budget(
@@ -166,13 +130,15 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
             declarations.add(self.budget)
 
     def _enter(self) -> Scope:
-        return enter(self.tags, () if self.budget is None else (self.budget,))
+        return enter(self.tags, () if self.budget is None else (self.budget,), self)
 
     def __enter__(self) -> Any:
         return self._enter()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        leave()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        leave(self)
 
     async def __aenter__(self) -> Any:
         return self._enter()
@@ -180,32 +146,44 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        leave()
+        leave(self)
 
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Return `function`, its calls attributed and limited; the signature and the kind of function stay."""
+    def __call__(self, function: Function) -> Function:
+        """Return `function`, its calls attributed and limited; the signature and the kind of function stay.
+
+        Raises:
+            ConfigError: it is a class, or nothing that can be called.
+        """
+        if isinstance(function, classmethod | staticmethod):
+            return cast("Function", type(function)(self(function.__func__)))
+        if inspect.isclass(function) or not callable(function):
+            raise ConfigError(f"budgeted(...) decorates functions and methods, and {function!r} is none")
         named = self._named_after(function)
         if inspect.isasyncgenfunction(function):
-            return cast("Callable[P, R]", named._async_generator(function))
+            return cast("Function", named._async_generator(function))
         if inspect.isgeneratorfunction(function):
-            return cast("Callable[P, R]", named._generator(function))
-        if inspect.iscoroutinefunction(function):
-            return cast("Callable[P, R]", named._coroutine(function))
-        return named._function(function)
+            return cast("Function", named._generator(function))
+        if _is_coroutine_function(function):
+            return cast("Function", named._coroutine(function))
+        return cast("Function", named._function(function))
 
     def _named_after(self, function: Callable[..., Any]) -> budgeted:
         """A limit with neither scope nor name is the function's own, and its books are named after it."""
-        if self.budget is None or self.tags or self.budget.name != "everything":
+        if self.budget is None or self.tags or not self._unnamed:
             return self
         named = type(self)()
-        named.budget = renamed(self.budget, f"{function.__module__}.{function.__qualname__}")
+        own = getattr(function, "__qualname__", None) or type(function).__qualname__
+        rest = self.budget.name.removeprefix(EVERYTHING)
+        named.budget = renamed(self.budget, f"{getattr(function, '__module__', None) or '?'}.{own}{rest}")
         return named
 
-    def _function(self, function: Callable[P, R]) -> Callable[P, R]:
+    def _function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        def call(*args: Any, **kwargs: Any) -> Any:
             with self:
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+                # A plain function around a coroutine function, as many decorators make: its body is still to run.
+                return _awaited(result, current()) if type(result) is CoroutineType else result
 
         return call
 
@@ -217,12 +195,10 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
 
         return call
 
-    def _generator(
-        self, function: Callable[..., Generator[Any, Any, Any]]
-    ) -> Callable[..., Generator[Any, Any, Any]]:
+    def _generator(self, function: Callable[..., Generator[Any, Any, Any]]) -> Callable[..., Generator[Any, Any, Any]]:
         @wraps(function)
         def steps(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-            inside = _Inside(self)
+            inside = Steps(self._enter)
             inner = function(*args, **kwargs)
             advance, value = inner.send, cast("Any", None)
             try:
@@ -231,8 +207,6 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
                         item = advance(value)
                     try:
                         advance, value = inner.send, (yield item)
-                    except GeneratorExit:
-                        raise
                     except BaseException as error:
                         advance, value = inner.throw, error
             except StopIteration as stop:
@@ -248,7 +222,7 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
     ) -> Callable[..., AsyncGenerator[Any, Any]]:
         @wraps(function)
         async def steps(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-            inside = _Inside(self)
+            inside = Steps(self._enter)
             inner = function(*args, **kwargs)
             advance, value = cast("Callable[[Any], Any]", inner.asend), cast("Any", None)
             try:
@@ -257,8 +231,6 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
                         item = await advance(value)
                     try:
                         advance, value = inner.asend, (yield item)
-                    except GeneratorExit:
-                        raise
                     except BaseException as error:
                         advance, value = inner.athrow, error
             except StopAsyncIteration:
@@ -270,26 +242,11 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
         return steps
 
 
-class _Inside:
-    """The scope of a generator's body, put in place around each step so that it never leaks to the consumer.
+async def _awaited(coroutine: Coroutine[Any, Any, R], scope: Scope) -> R:
+    with Carried(scope):
+        return await coroutine
 
-    What the body itself entered and not yet left is kept between the steps.
-    """
 
-    __slots__ = ("_block", "_inner", "_outer")
-
-    def __init__(self, block: budgeted) -> None:
-        self._block = block
-        self._inner: Scope | None = None
-        self._outer = _NOWHERE
-
-    def __enter__(self) -> None:
-        self._outer = _current.get()
-        if self._inner is None:
-            self._inner = self._block._enter()
-        else:
-            _current.set(self._inner)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._inner = _current.get()
-        _current.set(self._outer)
+def _is_coroutine_function(function: Any) -> bool:
+    called = getattr(function, "__call__", None)  # noqa: B004 - what kind of callable it is, not whether it is one
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)

@@ -1,0 +1,146 @@
+"""The scope in force: an immutable value in a context variable, which blocks enter and leave."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from ._budget import Budget
+
+PROCESS_RUN: Final = uuid.uuid4().hex
+"""The run that calls outside any block belong to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a call comes from.
+
+    Attributes:
+        tags: attribution, inner blocks over outer ones.
+        enclosing: the budgets of the blocks around, each with the run it was entered in.
+        run: the run that ``period="run"`` budgets set with `configure` count in: the outermost block's.
+        parent: the scope outside the innermost block.
+        block: what entered this scope, and leaves it.
+        own: the tags of the innermost block alone.
+    """
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    enclosing: tuple[tuple[Budget, str], ...] = ()
+    run: str = PROCESS_RUN
+    parent: Scope | None = None
+    block: object = field(default=None, repr=False, compare=False)
+    own: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+
+NOWHERE: Final = Scope()
+"""The scope outside any block."""
+
+_current: Final[ContextVar[Scope]] = ContextVar("costguard_scope", default=NOWHERE)
+
+current: Final = _current.get
+"""Return the scope that calls made here and now belong to."""
+
+
+def enter(tags: Mapping[str, str], budgets: Iterable[Budget] = (), block: object = None) -> Scope:
+    """Make a scope inside the current one the current one, and return it."""
+    outer = _current.get()
+    run = uuid.uuid4().hex
+    scope = _inside(outer, tags, tuple((budget, run) for budget in budgets), run, block)
+    _current.set(scope)
+    return scope
+
+
+def leave(block: object = None) -> None:
+    """Leave the innermost scope that `block` entered, and keep those that others entered since.
+
+    By link, not by token, because a token cannot be used from another context, and blocks do not always end in the
+    order in which they began: a generator that was dropped in the middle of one is closed wherever its last
+    reference went away, perhaps in somebody else's block, and perhaps in a context that never was inside this one.
+    """
+    scope = _current.get()
+    if scope.block is block:
+        _current.set(scope.parent or NOWHERE)
+        return
+    later: list[Scope] = []
+    while scope.parent is not None and scope.block is not block:
+        later.append(scope)
+        scope = scope.parent
+    if scope.parent is None:
+        return
+    kept = scope.parent
+    for one in reversed(later):
+        assert one.parent is not None  # all of them were entered inside another
+        budgets = one.enclosing[len(one.parent.enclosing) :]
+        kept = _inside(kept, one.own, budgets, one.run, one.block)
+    _current.set(kept)
+
+
+def _inside(
+    outer: Scope, tags: Mapping[str, str], budgets: tuple[tuple[Budget, str], ...], run: str, block: object
+) -> Scope:
+    return Scope(
+        tags=MappingProxyType({**outer.tags, **tags}),
+        enclosing=(*outer.enclosing, *budgets),
+        run=run if outer is NOWHERE else outer.run,
+        parent=outer,
+        block=block,
+        own=tags,
+    )
+
+
+class Carried:
+    """Puts `scope` in place for as long as a ``with`` block runs, and then what was there before.
+
+    One block, one object. By token: a block that a dropped coroutine never left is left wherever the coroutine is
+    closed, and that context, which never was inside, stays as it is.
+    """
+
+    __slots__ = ("_token", "scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self._token: Token[Scope] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self.scope)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        _back(self._token)
+
+
+class Steps:
+    """The scope of a generator's body, put in place around each step so that it never leaks to the consumer.
+
+    What the body itself entered and not yet left is kept between the steps.
+    """
+
+    __slots__ = ("_begin", "_inner", "_token")
+
+    def __init__(self, begin: Callable[[], object]) -> None:
+        self._begin = begin
+        self._inner: Scope | None = None
+        self._token: Token[Scope] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._inner or _current.get())
+        if self._inner is None:
+            self._begin()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        inner = _current.get()
+        if _back(self._token):
+            self._inner = inner
+
+
+def _back(token: Token[Scope] | None) -> bool:
+    """Put back what was in force before; False in a context that the token is not of, where nothing changes."""
+    assert token is not None  # a block is entered before it is left
+    try:
+        _current.reset(token)
+    except ValueError:
+        return False
+    return True
