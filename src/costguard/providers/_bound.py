@@ -78,6 +78,8 @@ class Bound:
 
     def _foreign(self, value: Any) -> int:
         """A model instance counts by its fields; a sentinel for nothing; an iterator or file cannot be looked into."""
+        if isinstance(value, str):
+            return size(value)
         if isinstance(value, Mapping):
             return self._object(value)
         fields = getattr(value, "__dict__", None)
