@@ -35,6 +35,7 @@ _SEARCHES: Final = 16
 _REBILLING: Final = ("codeExecution", "urlContext", "fileSearch", "googleSearch", "googleSearchRetrieval", "googleMaps",
                      "retrieval", "computerUse", "mcpServers")  # fmt: skip
 """Tools that the provider runs: their results are billed as input, as much as the window holds."""
+_TELLING: Final = frozenset(("inlineData", "fileData"))
 _PICTURED: Final = frozenset(("prompt", "image", "referenceImages", "productImages", "personImage"))
 """Fields of which a request for images has one."""
 _MODALITY_UNITS: Final = (("IMAGE", "output_image"), ("AUDIO", "output_audio"))
@@ -65,7 +66,7 @@ def content_call(request: Request, model: str) -> Call:
     """``generateContent``, whole or streamed."""
     body = request.body
     settings = body.get("generationConfig")
-    bound = Bound(media)
+    bound = Bound(media, _TELLING)
     for field in ("contents", "systemInstruction", "tools"):
         bound.add(body.get(field))
     for field in ("responseSchema", "responseJsonSchema"):
@@ -94,7 +95,7 @@ def content_call(request: Request, model: str) -> Call:
 
 def embedding_call(request: Request, model: str) -> Call:
     """Embeddings of one text or of several."""
-    bound = Bound(media)
+    bound = Bound(media, _TELLING)
     for field in ("content", "requests", "instances"):
         bound.add(request.body.get(field))
     return _plain(request, model, "embeddings", bound)
@@ -107,7 +108,7 @@ def _prediction(request: Request, model: str) -> Reading:
         return embedding_call(request, model)
     if not isinstance(first, Mapping) or not _PICTURED & set(first):
         return Unmetered("POST predict")
-    bound = Bound(media)
+    bound = Bound(media, _TELLING)
     bound.units = {"images": integer(request.body, "parameters", "sampleCount") or 1}
     return _plain(request, model, "image_generation", bound)
 
