@@ -617,6 +617,14 @@ def test_an_endpoint_that_cannot_be_metered_is_counted_and_warned_about_once(
     assert 1 == sum("unmetered" in record.message for record in caplog.records)
 
 
+def test_a_websocket_is_counted_as_unmetered(client: openai.OpenAI) -> None:
+    """What goes over a socket is seen by no seam: the connection is counted, never silent."""
+    if not has(client, "realtime.connect"):
+        pytest.skip("no realtime")
+    client.realtime.connect(model="gpt-realtime")
+    assert {"openai WebSocket realtime.realtime": 1} == costguard.status().unmetered_calls
+
+
 @pytest.mark.skipif(MAJOR < 2, reason="background responses came later")
 def test_a_background_response_is_charged_once_when_it_is_read(
     client: openai.OpenAI, provider: LoopbackProvider, recorder: Recorder, settled: Callable[[], None]

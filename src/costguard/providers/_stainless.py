@@ -55,7 +55,7 @@ class Stainless:
 
     def __init__(self, name: str, package: str) -> None:
         self.name: Final = name
-        self.seams: Final = seams(package)
+        self.seams: tuple[Seam, ...] = seams(package)
 
     def was_billed(self, error: BaseException) -> bool | None:
         """See `costguard.ports.Provider.was_billed`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from .._types import Call
-from ..ports import Reader, Reading, Request, Retrieval, Unmetered
+from ..ports import Reader, Reading, Request, Retrieval, Seam, Unmetered
 from ._bound import TOOLS, Bound, Unbounded
 from ._fields import get, integer, items, positive, size, text
 from ._openai_usage import ChatReader, ImageReader, ResponseReader, SpeechReader, TranscriptionReader, tier
@@ -38,11 +38,39 @@ _TOOL_RUNS: Final = 16
 _HOSTED: Final = ("web_search", "file_search", "code_interpreter", "mcp", "image_generation", "computer")
 
 
+_SOCKETS: Final = (
+    ("beta.realtime.realtime", "Realtime"),
+    ("beta.responses.responses", "Responses"),
+    ("live.live", "Live"),
+    ("realtime.realtime", "Realtime"),
+    ("realtime.translations.translations", "Translations"),
+    ("responses.responses", "Responses"),
+)
+"""Resources that open a WebSocket, which no request of the SDK's passes through: counted, not metered."""
+
+
 class OpenAI(Stainless):
     """See `costguard.ports.Provider`."""
 
+    def __init__(self, name: str, package: str) -> None:
+        super().__init__(name, package)
+        self.seams = (
+            *self.seams,
+            *(
+                Seam(f"{package}.resources.{module}", f"{colour}{resource}.connect", "function", optional=True)
+                for module, resource in _SOCKETS
+                for colour in ("", "Async")
+            ),
+        )
+
+    def request(self, seam: Seam, client: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Request:  # noqa: ARG002
+        """See `costguard.ports.Provider.request`: a WebSocket that is about to be opened."""
+        return Request(method="CONNECT", path=seam.module.partition(".resources.")[2])
+
     def read_call(self, request: Request) -> Reading:
         """See `costguard.ports.Provider.read_call`."""
+        if request.method == "CONNECT":
+            return Unmetered(f"WebSocket {request.path}")
         retrieval = _RETRIEVAL.search(request.path)
         if request.method != "POST":
             return self._retrieval(retrieval[1], request) if retrieval and request.method == "GET" else None
