@@ -99,7 +99,7 @@ def summary_of(config: pytest.Config) -> Summary:
     if summary is None:
         from ._summary import Summary
 
-        summary = config.stash[SUMMARY] = Summary(config.getoption("costguard_top"))
+        summary = config.stash[SUMMARY] = Summary(config.option.costguard_top)
     return summary
 
 
