@@ -12,10 +12,12 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from costguard.testing import loopback
 from costguard.testing.loopback import LoopbackProvider, Reply, ToolCall
 
 anthropic = pytest.importorskip("anthropic")
@@ -665,7 +667,11 @@ client.models.generate_content(model="gemini-2.5-flash", contents="hi")
 
     def test_it_imports_nothing_else_of_costguard(self) -> None:
         """It stands outside what it tests."""
-        code = "import sys, costguard.testing.loopback; print(*(n for n in sys.modules if n.startswith('costguard')))"
+        code = (
+            "import sys, costguard; before = set(sys.modules); import costguard.testing.loopback;"
+            "print(*(name for name in set(sys.modules) - before if name.startswith('costguard')))"
+        )
         names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-        others = [name for name in names if not name.startswith("costguard.testing.loopback")]
-        assert set(others) <= {"costguard", "costguard.testing"}
+        assert {".".join(name.split(".")[:3]) for name in names} <= {"costguard.testing", "costguard.testing.loopback"}
+        sources = {path.name: path.read_text() for path in Path(loopback.__file__).parent.rglob("*.py")}
+        assert [name for name, text in sources.items() if "from .." in text or "import costguard" in text] == []
