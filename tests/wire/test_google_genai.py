@@ -22,10 +22,9 @@ genai = pytest.importorskip("google.genai")
 from google.genai import _api_client, errors, models, types  # noqa: E402
 
 import costguard  # noqa: E402
-from costguard._config import state  # noqa: E402
 from costguard.testing.loopback import LoopbackProvider, Reply, ToolCall  # noqa: E402
 
-from ..conftest import Recorder, until  # noqa: E402
+from ..conftest import Recorder  # noqa: E402
 from . import truth  # noqa: E402
 
 pytestmark = [
@@ -589,6 +588,31 @@ def test_a_refusal_comes_before_anything_is_sent(client: Any, provider: Loopback
     assert [] == provider.requests
 
 
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_stream_that_would_cross_the_limit_is_cut_off(
+    colour: str, client: Any, provider: LoopbackProvider, recorder: Recorder, settled: Settled
+) -> None:
+    """The hold of a stream grows with it; where it cannot, the refusal comes out with what was received."""
+    provider.reply = Reply(input_tokens="measured", output_tokens=12_000, chunks=40)
+    received = []
+
+    async def read() -> None:
+        async for chunk in await client.aio.models.generate_content_stream(**ASK):
+            received.append(chunk)
+
+    with costguard.budgeted(feature="f", limit="$0.02", clamp=False):
+        with pytest.raises(costguard.BudgetExceededError) as caught:
+            if colour == "sync":
+                received.extend(client.models.generate_content_stream(**ASK))
+            else:
+                run(client, read())
+    settled()
+    assert caught.value.partial
+    assert Decimal(0) < costguard.spend(feature="f").cost <= Decimal("0.02")
+    assert "partial" == recorder.only.outcome
+    assert 1 == len(provider.requests)
+
+
 def test_a_cap_that_extra_fields_fix_is_not_lowered_but_refused(provider: LoopbackProvider) -> None:
     """The SDK merges its extra fields in last, so a lower cap would be reserved and never sent."""
     if "extra_body" not in types.HttpOptions.model_fields:
@@ -970,6 +994,40 @@ def test_a_refused_interaction_is_not_sent() -> None:
         assert [] == server.requests
 
 
+@has_interactions
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(VERSION < (3, 0), reason="it did not continue by itself")
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_refused_continuation_of_an_interaction_comes_out(
+    colour: str, stream: bool, recorder: Recorder, settled: Settled
+) -> None:
+    """The SDK would wrap it in an error of its own, or try again."""
+    hop = {**INTERACTION, "status": "requires_continuation", "continuation_token": "t"}
+    events = ({"event_type": "interaction.completed", "interaction": hop},)
+    ask = {"model": MODEL, "input": "hi", "generation_config": {"max_output_tokens": 400}, "stream": stream}
+    received: list[Any] = []
+
+    async def read(client: Any) -> None:
+        result = await client.aio.interactions.create(**ask)
+        if stream:
+            async for event in result:
+                received.append(event)
+
+    with Scripted(_events(*events) if stream else ("application/json", json.dumps(hop).encode())) as server:
+        client = made(server.url)
+        limit = Decimal("0.0012")
+        with costguard.budgeted(feature="f", limit=limit), pytest.raises(costguard.BudgetExceededError):
+            if colour == "sync":
+                result = client.interactions.create(**ask)
+                received.extend(result if stream else ())
+            else:
+                run(client, read(client))
+        assert 1 == len(server.requests)
+    settled()
+    assert ["ok", "refused"] == [event.outcome for event in recorder.calls]
+
+
 def test_the_sdk_is_wrapped_when_it_is_imported_later() -> None:
     """`instrument()` imports no SDK; one that is imported afterwards is covered."""
     import subprocess
@@ -989,4 +1047,3 @@ def test_the_process_state_is_left_clean() -> None:
     from costguard._funnels import _public
 
     assert _public.around() is None
-    until(lambda: state.guard is not None)

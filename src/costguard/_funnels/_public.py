@@ -103,19 +103,19 @@ def public(original: Any) -> Callable[..., Any]:
 def _function(wrapped: Callable[..., Any], _instance: Any, args: Any, kwargs: Any) -> Any:
     call = _joined()
     with _step(call):
-        return wrapped(*args, **kwargs)
+        return _reading(wrapped(*args, **kwargs), call)
 
 
 async def _coroutine(wrapped: Callable[..., Awaitable[Any]], _instance: Any, args: Any, kwargs: Any) -> Any:
     call = _joined()
     with _step(call):
         result = await wrapped(*args, **kwargs)
-    return _named(_async_steps(result, call), result) if inspect.isasyncgen(result) else result
+    return _named(_async_steps(result, call), result) if inspect.isasyncgen(result) else _reading(result, call)
 
 
 def _generator(wrapped: Callable[..., Iterator[Any]], _instance: Any, args: Any, kwargs: Any) -> Any:
     items = wrapped(*args, **kwargs)
-    return _named(_steps(items), items)
+    return _named(_steps(items, None), items)
 
 
 def _async_generator(wrapped: Callable[..., AsyncIterator[Any]], _instance: Any, args: Any, kwargs: Any) -> Any:
@@ -129,8 +129,18 @@ def _named(ours: Any, theirs: Any) -> Any:
     return ours
 
 
-def _steps(items: Any) -> Iterator[Any]:
-    call = _joined()
+def _reading(result: Any, call: PublicCall) -> Any:
+    """A stream object goes on sending requests while it is read, from the generator that it holds."""
+    items = getattr(result, "generator", None)
+    if inspect.isgenerator(items):
+        result.generator = _named(_steps(items, call), items)
+    elif inspect.isasyncgen(items):
+        result.generator = _named(_async_steps(items, call), items)
+    return result
+
+
+def _steps(items: Any, call: PublicCall | None) -> Iterator[Any]:
+    call = call or _joined()
     try:
         while True:
             with _step(call):

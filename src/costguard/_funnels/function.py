@@ -7,11 +7,9 @@ wrapped as a public call (`_public`), so that a refusal is final there.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
-
-import wrapt
 
 from .._guard import Guard
 from .._meter import Meter
@@ -19,6 +17,7 @@ from .._shield import shielded
 from .._streams import Answer, AsyncStreamTap, StreamTap, WatchedBytes
 from ..ports import Provider, Request, Retrieval, Seam, Unmetered
 from . import _public
+from ._remote import TappedAsyncIterator, TappedIterator
 
 CurrentGuard = Callable[[], Guard | None]
 
@@ -217,68 +216,3 @@ def _resumed(first: Any, parts: Iterator[Any]) -> Iterator[Any]:
     if first is not _END:
         yield first
         yield from parts
-
-
-class TappedIterator(wrapt.ObjectProxy[Any]):
-    """The SDK's own stream object, its parts read on their way to the caller."""
-
-    def __init__(self, parts: Any, answer: Answer) -> None:
-        super().__init__(parts)
-        self._self_answer = answer
-        self._self_tap = StreamTap(iter(parts), answer)
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        return next(self._self_tap)
-
-    def cancel(self) -> Any:
-        """Cancel the stream, which ends the answer early."""
-        try:
-            return self.__wrapped__.cancel()
-        finally:
-            self._self_answer.closed()
-
-
-class TappedAsyncIterator(wrapt.ObjectProxy[Any]):
-    """`TappedIterator` for an async stream, which can be iterated or read part by part."""
-
-    def __init__(self, parts: Any, answer: Answer) -> None:
-        super().__init__(parts)
-        self._self_answer = answer
-        self._self_tap: AsyncStreamTap | None = None
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        tap = self._self_tap
-        if tap is None:
-            tap = self._self_tap = AsyncStreamTap(aiter(self.__wrapped__), self._self_answer)
-        return tap
-
-    async def read(self) -> Any:
-        """Read one part; at the end, gRPC's false ``EOF``."""
-        answer = self._self_answer
-        try:
-            part = await self.__wrapped__.read()
-            if type(part).__name__ == "EOFType":
-                answer.end("ok")
-            else:
-                with shielded("reading a streamed event"):
-                    answer.feed(part)
-        except BaseException as error:
-            answer.end("unknown" if isinstance(error, Exception) else "cancelled", error)
-            raise
-        return part
-
-    def cancel(self) -> Any:
-        """Cancel the stream, which ends the answer early."""
-        try:
-            return self.__wrapped__.cancel()
-        finally:
-            self._self_answer.closed()
-
-    def __del__(self) -> None:
-        # Never iterated, or read part by part and then dropped; a tap that was made says it itself.
-        answer = getattr(self, "_self_answer", None)
-        if answer is not None and self._self_tap is None:
-            answer.drop()

@@ -146,7 +146,8 @@ def interaction_call(request: Request) -> Call:
         model=(text(body, "model") or text(body, "agent")).removeprefix("models/"),
         operation="interactions",
         host=request.host,
-        stream=request.stream,
+        # Its events are read off the bytes, where a hold cannot grow with them: no stream, as far as holds go.
+        stream=False,
         bound=bound.units,
         input_known=bound.known,
         max_output=integer(settings, "max_output_tokens"),
