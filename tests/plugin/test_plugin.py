@@ -27,13 +27,16 @@ def call(model="gpt-4o-mini", tokens=1000, **options):
 """
 """A call of 1,000 tokens each way, which gpt-4o-mini bills with $0.00075."""
 
+PLUGINS = ("pytest_asyncio.plugin", "xdist", "costguard.pytest_plugin")
+
 Run = Callable[..., pytest.RunResult]
 
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, provider: LoopbackProvider, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Write a test module after the helper `call` and run pytest on it."""
-    for name, value in provider.env().items():
+    # Only the plugins that are named: the others would double the time of each run.
+    for name, value in {**provider.env(), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}.items():
         monkeypatch.setenv(name, value)
 
     def go(code: str, *args: str, conftest: str = "", ini: str = "") -> pytest.RunResult:
@@ -41,7 +44,9 @@ def run(pytester: pytest.Pytester, provider: LoopbackProvider, monkeypatch: pyte
         pytester.makepyfile(test_it="from helper import *\n" + dedent(code))
         pytester.makeconftest(dedent(conftest))
         pytester.makeini(f"[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n{ini}")
-        return pytester.runpytest_subprocess("-p", "no:costguard", "-p", "costguard.pytest_plugin", *args)
+        return pytester.runpytest_subprocess(
+            "-p", "pytest_asyncio", "-p", "xdist", "-p", "costguard.pytest_plugin", *args
+        )
 
     return go
 
