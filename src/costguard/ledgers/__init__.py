@@ -13,6 +13,7 @@ from ..ports import Ledger
 
 SCHEMES: Final[Mapping[str, str]] = {
     "memory": "costguard.ledgers.memory:open_memory",
+    "sqlite": "costguard.ledgers.sqlite:open_sqlite",
 }
 """URL scheme to ``module:function``, where the function takes the URL. Another package adds its own with an entry
 point in the group ``costguard.ledgers``."""

@@ -1,0 +1,154 @@
+"""Ledgers over a transactional store: the book's own steps, run inside one transaction.
+
+The arithmetic is `costguard._book`'s and nobody else's. A store gives a transaction that hands out the rows and the
+hold a step needs, locked against every other process, and writes back what the step changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from .._book import Entry, Row, State, Step, WindowKey, balance, expire, extend, release, reserve, settle
+from .._types import Balance, Granted, Hold, Leg, Nano, Refused
+
+REMEMBERED = 86400.0
+"""Seconds that an ended hold is remembered, so that a repeated settle stays harmless."""
+BATCH = 200
+"""Holds that are charged, and rows that are forgotten, in one transaction of the reaper."""
+
+
+class Transaction(Protocol):
+    """One atomic step on a store."""
+
+    def lock(self, budgets: Iterable[str]) -> None:
+        """Keep every other step on these budgets out until the end."""
+
+    def rows(self, legs: Sequence[Leg]) -> dict[WindowKey, Row]:
+        """The rows that the windows of these legs are made of."""
+        ...
+
+    def entry(self, id: str) -> Entry | None:
+        """The hold of this id."""
+        ...
+
+    def write(self, id: str, step: Step) -> None:
+        """Write what a step changed."""
+
+    def overdue(self, now: float, limit: int) -> list[str]:
+        """Open holds whose lease was over at `now`."""
+        ...
+
+    def forget(self, now: float, limit: int) -> None:
+        """Delete windows that are over and holds that ended long ago."""
+
+
+class SteppedLedger:
+    """A ledger that runs the book's steps in transactions.
+
+    Subclasses give `_transaction`, a context manager that commits at its end and rolls back on any exception.
+    """
+
+    inline = False
+
+    def _transaction(self) -> AbstractContextManager[Transaction]:
+        raise NotImplementedError
+
+    def reserve(self, hold: Hold) -> Granted | Refused:
+        """See `costguard.ports.Ledger.reserve`."""
+        with self._transaction() as store:
+            store.lock(leg.budget for leg in hold.legs)
+            known = store.entry(hold.id)
+            step = reserve(store.rows(hold.legs), {} if known is None else {hold.id: known}, hold)
+            if step.entry is not None:
+                store.write(hold.id, step)
+        return step.reply
+
+    def extend(self, id: str, amount: Nano) -> Granted | Refused:
+        """See `costguard.ports.Ledger.extend`."""
+        return self._step(id, extend, amount).reply
+
+    def settle(self, id: str, actual: Nano) -> Granted:
+        """See `costguard.ports.Ledger.settle`."""
+        return granted(self._step(id, settle, actual))
+
+    def release(self, id: str) -> Granted:
+        """See `costguard.ports.Ledger.release`."""
+        return granted(self._step(id, release))
+
+    def balances(self, legs: Sequence[Leg]) -> Sequence[Balance]:
+        """See `costguard.ports.Ledger.balances`."""
+        with self._transaction() as store:
+            books = store.rows(legs)
+        return [balance(books, leg) for leg in legs]
+
+    def reap(self, now: float) -> Sequence[Granted]:
+        """See `costguard.ports.Ledger.reap`."""
+        with self._transaction() as store:
+            overdue = store.overdue(now, BATCH)
+        charged = [granted(self._step(id, expire)) for id in overdue]
+        with self._transaction() as store:
+            store.forget(now, BATCH)
+        return charged
+
+    def _step(self, id: str, operation: Callable[..., Step], *figures: Nano) -> Step:
+        with self._transaction() as store:
+            entry = store.entry(id)
+            if entry is None:
+                raise KeyError(f"no hold {id}")
+            store.lock(leg.budget for leg in entry.hold.legs)
+            # Read again: another process may have ended it between the first look and the lock.
+            entry = store.entry(id)
+            if entry is None:
+                raise KeyError(f"no hold {id}")
+            step = operation(store.rows(entry.hold.legs), {id: entry}, id, *figures)
+            if step.entry is not None:
+                store.write(id, step)
+        return step
+
+
+def granted(step: Step) -> Granted:
+    """The reply of a step that is never refused."""
+    reply = step.reply
+    assert isinstance(reply, Granted)
+    return reply
+
+
+def legs_as_json(legs: Sequence[Leg]) -> str:
+    """The legs of a hold, to be kept beside it."""
+    return json.dumps(
+        [
+            [leg.budget, leg.window, leg.limit, leg.starts, leg.ends, leg.hard, leg.marks, leg.scope, leg.slots]
+            for leg in legs
+        ],
+        separators=(",", ":"),
+    )
+
+
+def legs_from_json(text: str) -> tuple[Leg, ...]:
+    """The legs that `legs_as_json` wrote."""
+    return tuple(_leg(fields) for fields in json.loads(text))
+
+
+def _leg(fields: Sequence[Any]) -> Leg:
+    budget, window, limit, starts, ends, hard, marks, scope, slots = fields
+    return Leg(
+        budget, window, limit, starts, ends, hard,
+        marks=tuple((percent, nano) for percent, nano in marks),
+        scope=tuple((tag, value) for tag, value in scope),
+        slots=slots,
+    )  # fmt: skip
+
+
+def entry_from(record: Mapping[str, Any]) -> Entry:
+    """A hold out of its stored fields."""
+    hold = Hold(record["id"], record["amount"], legs_from_json(record["legs"]), record["expires"])
+    return Entry(hold, record["first"], State(record["state"]), record["booked"])
+
+
+def slot_range(leg: Leg) -> tuple[str, str]:
+    """The first and the last slot that share a rolling window with this leg's slot."""
+    this = int(leg.window)
+    return f"{this - leg.slots:012d}", f"{this + leg.slots:012d}"
