@@ -44,9 +44,7 @@ def run(pytester: pytest.Pytester, provider: LoopbackProvider, monkeypatch: pyte
         pytester.makepyfile(test_it="from helper import *\n" + dedent(code))
         pytester.makeconftest(dedent(conftest))
         pytester.makeini(f"[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n{ini}")
-        return pytester.runpytest_subprocess(
-            "-p", "pytest_asyncio", "-p", "xdist", "-p", "costguard.pytest_plugin", *args
-        )
+        return pytester.runpytest_subprocess(*(f"-p{name}" for name in PLUGINS), *args)
 
     return go
 
