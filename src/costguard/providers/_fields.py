@@ -13,7 +13,7 @@ def get(holder: Any, *path: str) -> Any:
     for name in path:
         if holder is None:
             return None
-        if isinstance(holder, Mapping):
+        if type(holder) is dict or isinstance(holder, Mapping):
             holder = holder.get(name)
             continue
         value = getattr(holder, "__dict__", {}).get(name, _MISSING)
