@@ -937,7 +937,6 @@ def test_an_interaction_is_a_call(colour: str, recorder: Recorder, settled: Sett
 
 @has_interactions
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.skipif(VERSION < (2, 4), reason="its events had other names")
 @pytest.mark.parametrize("colour", ["sync", "async"])
 def test_a_streamed_interaction_is_a_call(colour: str, recorder: Recorder, settled: Settled) -> None:
     """Its usage is in the last event, and the stream is the SDK's own."""
@@ -945,7 +944,10 @@ def test_a_streamed_interaction_is_a_call(colour: str, recorder: Recorder, settl
     events = (
         {"event_type": "interaction.created", "interaction": started},
         {"event_type": "step.delta", "index": 0, "delta": {"type": "text", "text": "hi"}},
-        {"event_type": "interaction.completed", "interaction": INTERACTION},
+        {
+            "event_type": "interaction.completed" if VERSION >= (3, 0) else "interaction.complete",
+            "interaction": INTERACTION,
+        },
     )
 
     async def read(client: Any) -> None:

@@ -37,7 +37,7 @@ _GENERATION: Final = re.compile(r"gemini-(\d+)")
 
 def decoded(part: Any) -> Mapping[str, Any]:
     """The JSON object in what google-genai's client hands out: the object itself or, since 1.21, its text."""
-    body = part if isinstance(part, Mapping) else getattr(part, "body", None)
+    body = part if type(part) is dict or isinstance(part, Mapping) else getattr(part, "body", None)
     if isinstance(body, str | bytes) and body:
         try:
             body = json.loads(body)
@@ -71,6 +71,8 @@ def usage_counts(usage: Any) -> dict[str, int]:
 def _by_modality(usage: Any, field: str, amount: str = "tokenCount") -> dict[str, int]:
     found = {"audio": 0, "image": 0, "video": 0}
     for detail in items(usage, field):
+        if get(detail, "modality") == "TEXT":
+            continue
         modality = get(detail, "modality")
         name = _MODALITIES.get(modality.upper() if isinstance(modality, str) else modality)
         if name is not None:
@@ -82,16 +84,16 @@ def _split(total: int, rest: str, **parts: int) -> dict[str, int]:
     """Split `total` into parts and the rest. Parts that add up to more than the whole are cut to it, dearest last."""
     units = {}
     for unit, part in parts.items():
-        units[unit] = min(part, total)
-        total -= units[unit]
-    return counts(**{rest: total}, **units)
+        if part and total:
+            units[unit] = min(part, total)
+            total -= units[unit]
+    return {rest: total, **units} if total else units
 
 
-def served_tier(usage: Any, part: Any, asked: str) -> str:
+def served_tier(usage: Any, headers: Any, asked: str) -> str:
     """The tier as served: Vertex says it in the usage, Gemini's API in a header; else the one asked for."""
     said = text(usage, "trafficType") or text(usage, "serviceTier")
     if not said:
-        headers = getattr(part, "headers", None)
         values = [value for name, value in headers.items() if name.lower() == _TIER_HEADER] if headers else []
         said = str(values[0]) if values else ""
     return _TIERS.get(said.upper(), said.lower()) or asked
@@ -99,6 +101,11 @@ def served_tier(usage: Any, part: Any, asked: str) -> str:
 
 class GoogleReading(Reading):
     """What the readers of all of Google's answers share."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        self._region = host_region(call.host) or None
+        self._headers: Any = None
 
     def output_seen(self, *, at_least: bool) -> int:
         """See `costguard.ports.Reader.output_seen`. Gemini's chunks carry running totals."""
@@ -108,13 +115,14 @@ class GoogleReading(Reading):
     def feed(self, part: Any) -> bool:
         """A whole answer or a chunk of one, decoded or not."""
         body = decoded(part)
+        self._headers = getattr(part, "headers", None)
         try:
-            self._read(body, part)
+            self._read(body)
         except ValueError:
             self.complete = False
         return False
 
-    def _read(self, body: Mapping[str, Any], part: Any) -> None:
+    def _read(self, body: Mapping[str, Any]) -> None:
         raise NotImplementedError
 
     def _usage(self, units: Mapping[str, int], body: Any, tier: str | None = None) -> Usage:
@@ -122,7 +130,7 @@ class GoogleReading(Reading):
             counts=units,
             model=text(body, "modelVersion").removeprefix("models/") or None,
             tier=tier or self.call.tier,
-            region=host_region(self.call.host) or None,
+            region=self._region,
         )
 
 
@@ -137,20 +145,19 @@ class ContentReader(GoogleReading):
         self._maps = 0
         self._blocked = False
 
-    def _read(self, body: Mapping[str, Any], part: Any) -> None:
+    def _read(self, body: Mapping[str, Any]) -> None:
         self.complete = False
         self._blocked = self._blocked or get(body, "promptFeedback", "blockReason") is not None
         for candidate in items(body, "candidates"):
             self._candidate(candidate)
         usage = get(body, "usageMetadata")
         if usage is not None:
-            self._base = self._usage(usage_counts(usage), body, served_tier(usage, part, self.call.tier))
+            self._base = self._usage(usage_counts(usage), body, served_tier(usage, self._headers, self.call.tier))
             # A running total covers the text up to here: only what comes after it has to be estimated.
             self.text_bytes = 0
         if self._base is not None:
-            fees = self._fees(self._base.model or self.call.model)
-            self._usages = (replace(self._base, counts={**self._base.counts, **fees}),)
-            over = self._blocked or (bool(self._open) and not any(self._open.values()))
+            self._usages = (self._with_fees(self._base) if self._searched or self._maps else self._base,)
+            over = self._blocked or (bool(self._open) and True not in self._open.values())
             self.complete = not self.text_bytes and (over or not self.call.stream)
 
     def _candidate(self, candidate: Any) -> None:
@@ -161,22 +168,27 @@ class ContentReader(GoogleReading):
             if get(part, "functionCall") is not None:
                 self.saw(str(get(part, "functionCall")))
         grounding = get(candidate, "groundingMetadata")
+        if grounding is not None:
+            self._grounded(grounding)
+
+    def _grounded(self, grounding: Any) -> None:
         for field in ("webSearchQueries", "imageSearchQueries"):
             self._searched.update(query for query in items(grounding, field) if isinstance(query, str) and query)
         if any(get(chunk, "maps") is not None for chunk in items(grounding, "groundingChunks")):
             self._maps = 1
 
-    def _fees(self, model: str) -> dict[str, int]:
-        generation = _GENERATION.search(model)
+    def _with_fees(self, usage: Usage) -> Usage:
+        generation = _GENERATION.search(usage.model or self.call.model)
         by_prompt = generation is not None and int(generation[1]) <= 2
         searches = len(self._searched)
-        return counts(web_searches=min(1, searches) if by_prompt else searches, maps_queries=self._maps)
+        fees = counts(web_searches=min(1, searches) if by_prompt else searches, maps_queries=self._maps)
+        return replace(usage, counts={**usage.counts, **fees})
 
 
 class EmbeddingReader(GoogleReading):
     """Embeddings: Gemini's usage, or what Vertex counts for each instance; some answers carry neither."""
 
-    def _read(self, body: Mapping[str, Any], part: Any) -> None:
+    def _read(self, body: Mapping[str, Any]) -> None:
         usage = get(body, "usageMetadata")
         characters = count(body, "metadata", "billableCharacterCount")
         if usage is not None:
@@ -195,7 +207,7 @@ class EmbeddingReader(GoogleReading):
 class ImageReader(GoogleReading):
     """Imagen: no usage, billed by the images that were made; those held back by a filter are not."""
 
-    def _read(self, body: Mapping[str, Any], part: Any) -> None:
+    def _read(self, body: Mapping[str, Any]) -> None:
         made = get(body, "predictions")
         if isinstance(made, list):
             images = sum(1 for one in made if get(one, "bytesBase64Encoded") or get(one, "gcsUri"))

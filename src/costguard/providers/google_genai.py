@@ -122,7 +122,11 @@ class GoogleGenAI:
         return request.body if call.cap is None else capped(request.body, max_output)
 
     def with_body(
-        self, seam: Seam, arguments: tuple[Any, ...], keywords: Mapping[str, Any], body: Mapping[str, Any]
+        self,
+        seam: Seam,  # noqa: ARG002 - every seam has its request in the same place
+        arguments: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        body: Mapping[str, Any],
     ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """See `costguard.ports.Provider.with_body`. The SDK merges its own extra fields in again."""
         cap = body["generationConfig"]["maxOutputTokens"]
