@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -114,3 +115,27 @@ def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.005)
+
+
+class Crowd:
+    """Callers that meet at the provider: the answers of those let through wait until all the others were refused.
+
+    So the holds of the first stand while the last one tries, however slow the machine is.
+    """
+
+    def __init__(self, refusals: int) -> None:
+        self.gate = threading.Event()
+        self._lock = threading.Lock()
+        self._left = refusals
+        # A limit that does not hold must fail the test, not hang it.
+        self._timer = threading.Timer(20, self.gate.set)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def refused(self) -> None:
+        """One more caller was refused."""
+        with self._lock:
+            self._left -= 1
+            if not self._left:
+                self._timer.cancel()
+                self.gate.set()

@@ -17,6 +17,7 @@ from .errors import BudgetExceededError, ConfigError
 
 Enforcement = Literal["hard", "expected", "soft"]
 Limit = str | int | float | Decimal
+OnLedgerDown = Literal["closed", "open", "local"]
 OnExceeded = Literal["raise", "warn"] | Callable[[BudgetExceededError], object]
 
 _Choice = TypeVar("_Choice", bound=str)
@@ -50,6 +51,9 @@ class Budget:
             call pass.
         wait: seconds a caller waits when only other callers' holds are in its way.
         clamp: whether a call that fits only with a shorter answer is sent with a lower output cap.
+        on_ledger_down: what happens to calls while a shared ledger is away: ``closed`` refuses them, ``open`` lets
+            them through and books them later, ``local`` does so up to `local_allowance` in this process.
+        local_allowance: in nano-dollars.
     """
 
     name: str
@@ -62,6 +66,8 @@ class Budget:
     on_exceeded: OnExceeded = "raise"
     wait: float = 0.0
     clamp: bool = True
+    on_ledger_down: OnLedgerDown = "closed"
+    local_allowance: int = 0
     _thresholds: tuple[tuple[float, int], ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
@@ -110,6 +116,8 @@ def budget(
     on_exceeded: OnExceeded = "raise",
     wait: float = 0.0,
     clamp: bool = True,
+    on_ledger_down: OnLedgerDown | None = None,
+    local_allowance: Limit | None = None,
     default_period: Period = LIFETIME,
     **scope: str | None,
 ) -> Budget:
@@ -124,6 +132,8 @@ def budget(
         week_start: the weekday a calendar week begins on.
         per: a tag; each of its values gets this limit for itself.
         alert_at: thresholds in percent of the limit.
+        on_ledger_down: ``closed``, ``open`` or ``local``; left out, hard budgets are closed and others open.
+        local_allowance: what each process may spend on its own with ``local``; a twentieth of the limit if left out.
         scope: tags a call must carry: ``feature=``, ``team=``, ``environment=``, ``user=`` or any other.
 
     Raises:
@@ -147,6 +157,8 @@ def budget(
         on_exceeded=on_exceeded if callable(on_exceeded) else _choice("on_exceeded", on_exceeded, ("raise", "warn")),
         wait=_seconds("wait", wait),
         clamp=bool(clamp),
+        on_ledger_down=_on_ledger_down(on_ledger_down, enforcement),
+        local_allowance=_nano(amount) // 20 if local_allowance is None else _nano(local_allowance),
     )
 
 
@@ -213,6 +225,12 @@ def _choice(knob: str, value: _Choice, allowed: tuple[str, ...]) -> _Choice:
     if value not in allowed:
         raise ConfigError(f"{knob}={value!r}: allowed are {', '.join(map(repr, allowed))}")
     return value
+
+
+def _on_ledger_down(given: OnLedgerDown | None, enforcement: Enforcement) -> OnLedgerDown:
+    if given is None:
+        return "closed" if enforcement == "hard" else "open"
+    return _choice("on_ledger_down", given, ("closed", "open", "local"))
 
 
 def _seconds(knob: str, value: float) -> float:

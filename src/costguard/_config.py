@@ -13,8 +13,9 @@ from typing import Any, Final, Literal
 from ._budget import Budget, clean_tags
 from ._catalog import Catalog
 from ._executors import Executors
-from ._guard import Guard, Mode, OnAlert
+from ._guard import Guard, Mode
 from ._patch import Patches
+from ._settlements import OnAlert
 from ._shield import shielded
 from ._snapshot import load
 from .errors import ConfigError

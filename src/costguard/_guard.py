@@ -18,23 +18,22 @@ from . import _scope
 from ._admission import Admission
 from ._biller import Biller
 from ._catalog import Catalog
-from ._habits import Habits, Kind
 from ._meter import LINE_UP, SEND, Effect, Ending, Meter, Reserve, Settle, Signal, call_flow
 from ._reservation import Plan, Wait
+from ._settlements import OnAlert, Seen, Settlements, event_of, kind_of
 from ._shield import log, shielded
-from ._types import INPUT_UNITS, Alert, Balance, Call, Cost, CostEvent, Crossing, Granted, Leg, Outcome, Refused, Usage
-from ._waiting import Lines, TaskPlace, ThreadPlace, Ticket
+from ._types import Balance, Call, Cost, Granted, Hold, Leg, Outcome, Refused, Usage
+from ._waiting import TaskPlace, ThreadPlace, Ticket
 from .errors import BudgetExceededError
-from .journals.memory import MemoryJournal
 from .ports import Exporter, Ledger
 
 T = TypeVar("T")
 Mode = Literal["enforce", "observe"]
-OnAlert = Callable[[Alert], object]
 
 LEASE: Final = 3600.0
 """Seconds after which a hold that nobody settled is charged: above any SDK's time-out with its retries."""
 _REAP_EVERY: Final = 30.0
+_CATCH_UP: Final = 0.5
 _DEFERRED_KEPT: Final = 10_000
 
 
@@ -53,23 +52,6 @@ class Ids:
     def __call__(self) -> str:
         """A new id."""
         return f"{self._prefix}{next(self._count):010x}"
-
-
-class Seen:
-    """Remembers what was said already, within bounds, so that a warning comes once."""
-
-    def __init__(self, kept: int = 1000) -> None:
-        self._kept = kept
-        self._things: dict[Any, None] = {}
-
-    def first(self, thing: Any) -> bool:
-        """Whether `thing` has not been seen yet."""
-        if thing in self._things:
-            return False
-        if len(self._things) >= self._kept:
-            self._things.pop(next(iter(self._things)), None)
-        self._things[thing] = None
-        return True
 
 
 class Working:
@@ -115,18 +97,16 @@ class Guard:
     ) -> None:
         self.catalog = catalog
         self.biller = Biller(catalog)
-        self.habits = Habits()
-        self.lines = Lines(shared=not ledger.inline)
         self.ledger = ledger
         self.exporters = list(exporters)
         self.admission = Admission(budgets)
-        self.journal = MemoryJournal()
         self.tags = dict(tags or {})
         self.mode: Mode = mode
         self.clock = clock
         self.unmetered_calls: dict[str, int] = {}
         self._strict_prices = strict_prices
-        self._on_alert = on_alert
+        self.settlements = Settlements(ledger, self.exporters, on_alert, clock)
+        self.journal = self.settlements.journal
         self._seen = Seen()
         self._reap_at = 0.0
         self._deferred: dict[str, Meter] = {}
@@ -154,7 +134,7 @@ class Guard:
             observe=self.mode == "observe",
             strict_prices=self._strict_prices,
             warn=self._warn,
-            forecast=self.habits.forecast(_kind(call, scope.tags)),
+            forecast=self.settlements.habits.forecast(kind_of(call, scope.tags)),
             again=lambda: self.admission.legs(scope, self.clock()),
         )
         return Meter(ids(), call, self.catalog, plan, at, LEASE, partial(self.biller.of_call, sdk, call.host))
@@ -185,7 +165,7 @@ class Guard:
             raise
         finally:
             if place is not None:
-                self.lines.leave(place.ticket)
+                self.settlements.lines.leave(place.ticket)
 
     async def adrive(
         self, meter: Meter, billed: Callable[[BaseException], bool | None], send: Callable[[], Awaitable[T]]
@@ -219,18 +199,28 @@ class Guard:
             raise
         finally:
             if place is not None:
-                self.lines.leave(place.ticket)
+                self.settlements.lines.leave(place.ticket)
 
     def perform(self, effect: Effect) -> Granted | Refused | Signal | None:
         """Carry out an effect that is of no colour."""
         if isinstance(effect, Reserve):
-            if effect.budgets and self.lines.has(effect.budgets):
+            if effect.local:
+                return self.settlements.local.reserve(effect.hold)
+            if effect.budgets and self.settlements.lines.has(effect.budgets):
                 return LINE_UP
             with self._working:
-                return self.ledger.reserve(effect.hold)
+                return self._reserve(effect.hold)
         if isinstance(effect, Settle):
             self.finish(effect.ending)
         return None
+
+    def _reserve(self, hold: Hold) -> Granted | Refused:
+        reply = self.ledger.reserve(hold)
+        if isinstance(reply, Refused) and self.settlements.behind and any(one.held for one in reply.refusals):
+            # Some of what is held may be of calls that ended here and are not written yet.
+            self.settlements.flush(_CATCH_UP)
+            reply = self.ledger.reserve(hold)
+        return reply
 
     def extend(self, meter: Meter, seen: int, partial: str) -> None:
         """Let the hold of a stream grow, so that it covers `seen` output tokens and more.
@@ -252,13 +242,13 @@ class Guard:
     def _sending(self, meter: Meter, place: ThreadPlace | TaskPlace | None) -> None:
         """The call is admitted: the next in line may try."""
         if place is not None:
-            self.lines.leave(place.ticket)
+            self.settlements.lines.leave(place.ticket)
         if meter.hold is not None:
-            self.habits.begin(_kind(meter.call, meter.plan.tags))
+            self.settlements.habits.begin(kind_of(meter.call, meter.plan.tags))
 
     def _line_up(self, ticket: Ticket, effect: Wait) -> float:
-        self.lines.join(ticket, effect.budgets)
-        return self.lines.pause(effect.seconds)
+        self.settlements.lines.join(ticket, effect.budgets)
+        return self.settlements.lines.pause(effect.seconds)
 
     def _waited(self, wait: Callable[[float], None], seconds: float) -> float:
         began = time.monotonic()
@@ -268,21 +258,7 @@ class Guard:
     def finish(self, ending: Ending) -> None:
         """Book an ended call and tell of it. Never raises to the caller."""
         with self._working, shielded("booking a call"):
-            meter = ending.meter
-            now = self.clock()
-            event = self._event(ending, now)
-            if meter.hold is not None:
-                reply = (
-                    self.ledger.release(meter.id) if ending.released else self.ledger.settle(meter.id, ending.cost.nano)
-                )
-                self._tell(event)
-                for crossing in reply.crossings:
-                    self._alert(crossing, now)
-                self._learn(ending)
-                self.lines.wake([leg.budget for leg in meter.hold.legs])
-            else:
-                self._tell(event)
-            self._check(ending)
+            self.settlements.finish(ending)
 
     def later(self, end: Callable[[], Ending | None]) -> None:
         """End something from a finaliser: takes no lock, done at the next call or read."""
@@ -368,12 +344,15 @@ class Guard:
     def balances_of(self, legs: Sequence[Leg]) -> list[Balance]:
         """The books of these windows."""
         self.drain()
+        self.settlements.flush(_CATCH_UP)
         with self._working:
             return list(self.ledger.balances(legs))
 
     def flush(self, timeout: float = 2.0) -> None:
         """Book and deliver what is under way in costguard itself."""
         self.drain()
+        if not self.settlements.flush(timeout):
+            log.warning("%d settlements are still to be written to the ledger", self.settlements.behind)
         for exporter in self.exporters:
             with shielded("flushing an exporter"):
                 exporter.flush(timeout)
@@ -394,67 +373,11 @@ class Guard:
             return scope
         return _scope.Scope({**self.tags, **scope.tags}, scope.enclosing, scope.run)
 
-    def _event(self, ending: Ending, now: float) -> CostEvent:
-        meter = ending.meter
-        return CostEvent(
-            id=meter.id,
-            time=meter.at,
-            duration=max(0.0, now - meter.at),
-            call=meter.call,
-            usages=ending.usages,
-            cost=ending.cost,
-            held=0 if meter.hold is None else meter.hold.amount,
-            tags=meter.plan.tags,
-            budgets=tuple(leg.budget for _, leg in meter.plan.legs),
-            outcome=ending.outcome,
-            error=ending.error,
-            would_block=meter.reservation.would_block,
-        )
-
     def _refused(self, meter: Meter, error: BudgetExceededError) -> None:
         with shielded("noting a refused call"):
             if meter.hold is None:
                 ending = Ending(meter, Cost(0), (), "refused", type(error).__name__)
-                self._tell(self._event(ending, self.clock()))
-
-    def _tell(self, event: CostEvent) -> None:
-        self.journal.record(event)
-        for exporter in self.exporters:
-            with shielded("exporting a call"):
-                exporter.export(event)
-
-    def _alert(self, crossing: Crossing, now: float) -> None:
-        leg = crossing.leg
-        balance = self.ledger.balances([leg])[0]
-        alert = Alert(f"{leg.budget}/{leg.window}/{crossing.percent:g}", now, crossing.percent, balance)
-        log.warning("budget %r reached %g%% of its limit", leg.budget, crossing.percent)
-        if self._on_alert is not None:
-            with shielded("calling on_alert"):
-                self._on_alert(alert)
-        for exporter in self.exporters:
-            with shielded("exporting an alert"):
-                exporter.export(alert)
-
-    def _learn(self, ending: Ending) -> None:
-        meter = ending.meter
-        kind = _kind(meter.call, meter.plan.tags)
-        self.habits.end(kind)
-        if ending.outcome == "ok" and not ending.cost.estimated:
-            bound = sum(count for unit, count in meter.call.bound.items() if unit in INPUT_UNITS)
-            used = sum(usage.input_tokens for usage in ending.usages)
-            output = sum(usage.output_tokens for usage in ending.usages)
-            self.habits.learn(kind, bound, used, output // max(1, meter.call.choices))
-
-    def _check(self, ending: Ending) -> None:
-        """Warn, once each, of what a reader of the figures has to know."""
-        call, cost = ending.meter.call, ending.cost
-        if cost.unpriced and self._seen.first(("unpriced", call.provider, call.model)):
-            log.warning(
-                "no price for %s of model %r (%s): recorded as unpriced; costguard.prices.add(...) gives it one",
-                ", ".join(cost.unpriced), call.model, call.provider or call.host,
-            )  # fmt: skip
-        elif ending.outcome == "ok" and cost.estimated and self._seen.first(("estimated", call.provider, call.model)):
-            log.warning("the cost of model %r (%s) is an estimate on the dear side", call.model, call.provider)
+                self.settlements.tell(event_of(ending, self.clock()))
 
     def _warn(self, message: str, error: BudgetExceededError) -> None:
         if self._seen.first((message, error.budget, error.refusals[0].leg.window)):
@@ -464,12 +387,7 @@ class Guard:
         self._reap_at = at + _REAP_EVERY
         with shielded("charging holds whose lease is over"):
             for granted in self.ledger.reap(at):
-                for crossing in granted.crossings:
-                    self._alert(crossing, at)
-
-
-def _kind(call: Call, tags: Mapping[str, str]) -> Kind:
-    return call.provider, call.model, tags.get("feature", "")
+                self.settlements.crossed(granted)
 
 
 ids: Final = Ids()

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from ._catalog import Catalog
 from ._reservation import Plan, Reservation, Wait
 from ._types import Call, Cost, Granted, Hold, Nano, Outcome, Refused, Usage
+from .errors import LedgerUnavailableError
 from .ports import Deferred, Reader
 
 _UNSEEN: Final = 64
@@ -29,10 +30,12 @@ class Reserve:
 
     Attributes:
         budgets: those whose lines the caller has to join if somebody waits there already; answered with `LINE_UP`.
+        local: ask this process's own allowance, because the ledger is away.
     """
 
     hold: Hold
     budgets: tuple[str, ...] = ()
+    local: bool = False
 
 
 class Signal(Enum):
@@ -254,7 +257,13 @@ def _admit(reservation: Reservation) -> Flow:
     # Who is ready to wait lines up behind those who wait already; who is not may try at once.
     line = tuple([leg.budget for _, leg in reservation.plan.legs]) if reservation.patient else ()
     while hold is not None:
-        reply: Granted | Refused | Signal = yield Reserve(hold, line)
+        try:
+            reply: Granted | Refused | Signal = yield Reserve(hold, line)
+        except LedgerUnavailableError as error:
+            hold = reservation.ledger_down(hold, error)
+            if hold is not None and isinstance((yield Reserve(hold, local=True)), Refused):
+                raise
+            break
         line = ()
         if isinstance(reply, Granted):
             break

@@ -10,8 +10,9 @@ from . import _scope
 from ._accounts import BudgetStatus, balance_of
 from ._budget import Budget
 from ._config import OnUnknownPrice, state
-from ._guard import Mode, OnAlert
+from ._guard import Mode
 from ._scope import Scope
+from ._settlements import OnAlert
 from .ports import Exporter, Ledger
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from ._budget import Budget
+from ._budget import Budget, OnLedgerDown
 from ._ceiling import Ceiling
 from ._habits import Forecast
 from ._types import Call, Hold, Leg, Nano, Refusal, Refused
-from .errors import BudgetExceededError, UnknownPriceError
+from .errors import BudgetExceededError, LedgerUnavailableError, UnknownPriceError
 
 MIN_OUTPUT: Final = 1024
 """The fewest output tokens a call is clamped to; below that a short answer is worth less than a refusal."""
@@ -72,9 +72,10 @@ class Reservation:
         covers: the output tokens of one answer that the hold pays for.
         proven: whether the hold is an upper bound of what the provider can bill.
         would_block: budgets that would have refused the call in observe mode.
+        down: the policy the call goes by because the ledger is away, None while it is there.
     """
 
-    __slots__ = ("_id", "_patience", "call", "cap", "ceiling", "covers", "expires", "hold", "plan", "proven", "would_block")
+    __slots__ = ("_id", "_patience", "call", "cap", "ceiling", "covers", "down", "expires", "hold", "plan", "proven", "would_block")
 
     def __init__(self, id: str, call: Call, ceiling: Ceiling, plan: Plan, expires: float) -> None:
         self._id = id
@@ -88,6 +89,7 @@ class Reservation:
         self.covers = 0
         self.proven = True
         self.would_block: tuple[str, ...] = ()
+        self.down: OnLedgerDown | None = None
 
     @property
     def strict(self) -> bool:
@@ -158,6 +160,25 @@ class Reservation:
         if self.plan.again is not None:
             self.plan = replace(self.plan, legs=self.plan.again())
         return self.first()
+
+    def ledger_down(self, hold: Hold, error: LedgerUnavailableError) -> Hold | None:
+        """The ledger cannot be asked: what to ask this process's own allowance for, None to go on without.
+
+        Raises:
+            LedgerUnavailableError: a budget does not let calls through blindly.
+        """
+        budgets = [budget for budget, _ in self.plan.legs]
+        policies = {budget.on_ledger_down for budget in budgets}
+        if not self.plan.observe and ("closed" in policies or self.down is not None):
+            raise error
+        self.down = "local" if "local" in policies and not self.plan.observe else "open"
+        if self.down == "open":
+            return None
+        legs = tuple(
+            replace(leg, limit=budget.local_allowance if budget.on_ledger_down == "local" else leg.limit, marks=())
+            for budget, leg in self.plan.legs
+        )
+        return replace(hold, legs=legs)
 
     def growth(self, seen: int) -> Nano:
         """What to add to the hold so that it covers `seen` output tokens and a slice more."""

@@ -12,7 +12,18 @@ from functools import wraps
 from types import CoroutineType, TracebackType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from ._budget import DEFAULT_ALERTS, EVERYTHING, Budget, Enforcement, Limit, OnExceeded, budget, clean_tags, renamed
+from ._budget import (
+    DEFAULT_ALERTS,
+    EVERYTHING,
+    Budget,
+    Enforcement,
+    Limit,
+    OnExceeded,
+    OnLedgerDown,
+    budget,
+    clean_tags,
+    renamed,
+)
 from ._context import Carried, Scope, Steps, current, enter, leave
 from ._period import RUN
 from .errors import ConfigError
@@ -101,6 +112,8 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
         on_exceeded: OnExceeded = "raise",
         wait: float = 0.0,
         clamp: bool = True,
+        on_ledger_down: OnLedgerDown | None = None,
+        local_allowance: Limit | None = None,
         team: str | None = None,
         environment: str | None = None,
         user: str | None = None,
@@ -123,6 +136,8 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
             on_exceeded=on_exceeded,
             wait=wait,
             clamp=clamp,
+            on_ledger_down=on_ledger_down,
+            local_allowance=local_allowance,
             default_period=RUN,
             **self.tags,
         )

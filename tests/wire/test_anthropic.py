@@ -14,7 +14,7 @@ import pytest
 import costguard
 from costguard.testing.loopback import LoopbackProvider, Reply
 
-from ..conftest import Recorder, until
+from ..conftest import Crowd, Recorder, until
 from . import truth
 
 pytestmark = pytest.mark.usefixtures("guard")
@@ -335,7 +335,8 @@ def test_threads_against_a_budget_with_room_for_k(
         client.messages.create(**ASK)
     limit = Decimal(recorder.only.held * 5).scaleb(-9)
     provider.clear()
-    provider.reply = Reply(input_tokens="measured", output_tokens=400, latency=0.2)
+    crowd = Crowd(refusals=25)
+    provider.reply = Reply(input_tokens="measured", output_tokens=400, gate=crowd.gate)
 
     @costguard.budgeted(feature="f", limit=limit, period="day")
     def ask(_: int) -> bool:
@@ -344,6 +345,7 @@ def test_threads_against_a_budget_with_room_for_k(
             if stream:
                 list(result)
         except costguard.BudgetExceededError:
+            crowd.refused()
             return False
         return True
 

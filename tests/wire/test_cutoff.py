@@ -166,7 +166,7 @@ async def test_a_wait_can_be_cancelled_and_runs_out(provider: LoopbackProvider, 
         assert "held" == caught.value.reason
         await first
     settled()
-    assert not costguard._config.state.guard.lines.has(["feature=f, per day"])
+    assert not costguard._config.state.guard.settlements.lines.has(["feature=f, per day"])
 
 
 def test_what_cannot_fit_is_refused_without_waiting(provider: LoopbackProvider) -> None:

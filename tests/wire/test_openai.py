@@ -19,7 +19,7 @@ import costguard
 from costguard._config import state
 from costguard.testing.loopback import LoopbackProvider, Reply
 
-from ..conftest import Recorder, until
+from ..conftest import Crowd, Recorder, until
 from . import truth
 
 pytestmark = pytest.mark.usefixtures("guard")
@@ -500,7 +500,8 @@ CAPPED: dict[str, Any] = {**ASK, "max_tokens": 100}
 @pytest.mark.parametrize("stream", [False, True])
 def test_threads_against_a_budget_with_room_for_k(stream: bool, provider: LoopbackProvider, client: openai.OpenAI) -> None:
     """Forty threads, room for seven: the provider sees exactly seven calls."""
-    provider.reply = Reply(input_tokens="measured", output_tokens=100, latency=0.2)
+    crowd = Crowd(refusals=33)
+    provider.reply = Reply(input_tokens="measured", output_tokens=100, gate=crowd.gate)
     limit = hold_of(**CAPPED) * 7
 
     @costguard.budgeted(feature="f", limit=limit, period="day")
@@ -510,6 +511,7 @@ def test_threads_against_a_budget_with_room_for_k(stream: bool, provider: Loopba
             if stream:
                 list(result)
         except costguard.BudgetExceededError:
+            crowd.refused()
             return False
         return True
 
@@ -521,25 +523,37 @@ def test_threads_against_a_budget_with_room_for_k(stream: bool, provider: Loopba
 
 async def test_tasks_and_threads_at_once_against_a_budget_with_room_for_k(provider: LoopbackProvider) -> None:
     """Twenty tasks and twenty threads share one budget with room for seven: exactly seven go out."""
-    provider.reply = Reply(input_tokens="measured", output_tokens=100, latency=0.3)
+    crowd = Crowd(refusals=33)
+    provider.reply = Reply(input_tokens="measured", output_tokens=100, gate=crowd.gate)
     limit = hold_of(**CAPPED) * 7
     sync = openai.OpenAI(api_key="x", base_url=provider.openai_url)
     budget = costguard.budgeted(feature="f", limit=limit, period="day")
 
     @budget
-    def in_thread() -> None:
-        sync.chat.completions.create(**CAPPED)
+    def in_thread() -> bool:
+        try:
+            sync.chat.completions.create(**CAPPED)
+        except costguard.BudgetExceededError:
+            crowd.refused()
+            return False
+        return True
 
     async with aclient(provider) as client:
 
         @budget
-        async def in_task() -> None:
-            await client.chat.completions.create(**CAPPED)
+        async def in_task() -> bool:
+            try:
+                await client.chat.completions.create(**CAPPED)
+            except costguard.BudgetExceededError:
+                crowd.refused()
+                return False
+            return True
 
-        work = [asyncio.to_thread(in_thread) for _ in range(20)] + [in_task() for _ in range(20)]
-        results = await asyncio.gather(*work, return_exceptions=True)
-    refused = [result for result in results if isinstance(result, costguard.BudgetExceededError)]
-    assert (33, 7) == (len(refused), provider.count)
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(20) as pool:
+            work = [loop.run_in_executor(pool, in_thread) for _ in range(20)]
+            answered = await asyncio.gather(*work, *[in_task() for _ in range(20)])
+    assert 7 == sum(answered) == provider.count
 
 
 def test_a_refusal_is_raised_as_it_is_before_anything_is_sent(client: openai.OpenAI, provider: LoopbackProvider) -> None:

@@ -30,6 +30,7 @@ class MemoryLedger:
         # Window rows by (budget, window) and holds by id, in one dictionary so that one update changes both.
         self._state: dict[Any, Any] = {}
         self._leases: list[tuple[float, str]] = []
+        self._prune_at = 2 * KEPT
         self._ended: deque[str] = deque()
         self._lock = threading.Lock()
         _ledgers.add(self)
@@ -38,14 +39,18 @@ class MemoryLedger:
         """See `costguard.ports.Ledger.reserve`."""
         with self._lock:
             step = reserve(self._state, self._state, hold)
-            self._apply(hold.id, step)
             if step.entry is not None:
+                # The lease goes first: one without a hold is harmless, a hold without one would stay for ever.
                 heapq.heappush(self._leases, (hold.expires, hold.id))
+                self._apply(hold.id, step)
         return step.reply
 
     def extend(self, id: str, amount: Nano) -> Granted | Refused:
         """See `costguard.ports.Ledger.extend`."""
-        return self._step(extend, id, amount).reply
+        with self._lock:
+            step = extend(self._state, self._state, id, amount)
+            self._apply(id, step)
+        return step.reply
 
     def settle(self, id: str, actual: Nano) -> Granted:
         """See `costguard.ports.Ledger.settle`."""
@@ -65,12 +70,13 @@ class MemoryLedger:
         granted = []
         with self._lock:
             while self._leases and self._leases[0][0] <= now:
-                _, id = heapq.heappop(self._leases)
+                id = self._leases[0][1]
                 if self._is_open(id):
                     step = expire(self._state, self._state, id)
-                    self._apply(id, step)
                     self._ended.append(id)
+                    self._apply(id, step)
                     granted.append(_granted(step))
+                heapq.heappop(self._leases)
             for key in [key for key, row in self._state.items() if isinstance(row, Row) and _over(row, now)]:
                 del self._state[key]
         return granted
@@ -78,27 +84,27 @@ class MemoryLedger:
     def close(self) -> None:
         """Nothing to let go of."""
 
-    def _step(self, operation: Callable[..., Step], id: str, *figures: Nano) -> Step:
+    def _end(self, operation: Callable[..., Step], id: str, *figures: Nano) -> Granted:
         with self._lock:
             step = operation(self._state, self._state, id, *figures)
-            self._apply(id, step)
-        return step
-
-    def _end(self, operation: Callable[..., Step], id: str, *figures: Nano) -> Granted:
-        step = self._step(operation, id, *figures)
-        if step.entry is not None:
-            self._ended.append(id)
-            if len(self._ended) > 2 * KEPT:
-                self._forget()
+            if step.entry is not None:
+                self._ended.append(id)
+                self._apply(id, step)
+                if len(self._ended) > 2 * KEPT:
+                    self._forget()
         return _granted(step)
 
     def _forget(self) -> None:
-        with self._lock:
-            while len(self._ended) > KEPT:
-                self._state.pop(self._ended.popleft(), None)
-            if len(self._leases) > 2 * KEPT:
-                self._leases = [lease for lease in self._leases if self._is_open(lease[1])]
-                heapq.heapify(self._leases)
+        while len(self._ended) > KEPT:
+            # An interrupt may have left an id here whose end was never written.
+            if not self._is_open(self._ended[0]):
+                self._state.pop(self._ended[0], None)
+            self._ended.popleft()
+        if len(self._leases) > self._prune_at:
+            self._leases = [lease for lease in self._leases if self._is_open(lease[1])]
+            heapq.heapify(self._leases)
+            # With many calls in flight the list stays long; it is gone through again when it has doubled.
+            self._prune_at = max(2 * KEPT, 2 * len(self._leases))
 
     def _is_open(self, id: str) -> bool:
         entry: Entry | None = self._state.get(id)
@@ -114,6 +120,7 @@ class MemoryLedger:
         self._lock = threading.Lock()
         for id in [id for id in self._state if isinstance(id, str) and self._is_open(id)]:
             self._apply(id, release(self._state, self._state, id))
+            self._ended.append(id)
 
 
 def _over(row: Row, now: float) -> bool:

@@ -1,0 +1,194 @@
+"""What happens when a call has ended: it is booked, told to journal and exporters, learned from, and alerts go out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ._habits import Habits, Kind
+from ._meter import Ending, Meter
+from ._shield import log, shielded
+from ._types import INPUT_UNITS, Alert, Balance, Call, CostEvent, Crossing, Granted, Hold
+from ._waiting import Lines
+from ._writer import Writer
+from .errors import LedgerUnavailableError
+from .journals.memory import MemoryJournal
+from .ledgers.memory import MemoryLedger
+from .ports import Exporter, Ledger
+
+OnAlert = Callable[[Alert], object]
+
+
+class Seen:
+    """Remembers what was said already, within bounds, so that a warning comes once."""
+
+    def __init__(self, kept: int = 1000) -> None:
+        self._kept = kept
+        self._things: dict[Any, None] = {}
+
+    def first(self, thing: Any) -> bool:
+        """Whether `thing` has not been seen yet."""
+        if thing in self._things:
+            return False
+        if len(self._things) >= self._kept:
+            self._things.pop(next(iter(self._things)), None)
+        self._things[thing] = None
+        return True
+
+
+class Settlements:
+    """Books ended calls: at once in a ledger of this process, behind in any other.
+
+    Args:
+        ledger: where they are booked.
+        exporters: told of each call and alert.
+        on_alert: told of each threshold that a budget reaches.
+        clock: UTC epoch seconds.
+
+    Attributes:
+        journal: what was spent, by attribution.
+        habits: what calls usually use.
+        lines: the callers that wait for others' holds.
+        local: the books of this process's own allowances, for when the ledger is away.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        exporters: Sequence[Exporter],
+        on_alert: OnAlert | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._ledger = ledger
+        self._exporters = exporters
+        self._on_alert = on_alert
+        self._clock = clock
+        self._seen = Seen()
+        self._writer = Writer()
+        self.journal = MemoryJournal()
+        self.habits = Habits()
+        self.lines = Lines(shared=not ledger.inline)
+        self.local = MemoryLedger()
+
+    @property
+    def behind(self) -> int:
+        """Settlements that are still to be written."""
+        return self._writer.waiting
+
+    def finish(self, ending: Ending) -> None:
+        """Book an ended call and tell of it."""
+        meter = ending.meter
+        if meter.hold is not None:
+            self._book(lambda: self._settled(ending))
+            self._learn(ending)
+        elif meter.reservation.down is not None:
+            self._book_later(ending)
+        self.tell(event_of(ending, self._clock()))
+        self._check(ending)
+
+    def tell(self, event: CostEvent) -> None:
+        """Tell the journal and the exporters of a call."""
+        self.journal.record(event)
+        for exporter in self._exporters:
+            with shielded("exporting a call"):
+                exporter.export(event)
+
+    def crossed(self, granted: Granted) -> None:
+        """Send the alerts that a step of the ledger decided on."""
+        for crossing in granted.crossings:
+            self._alert(crossing)
+
+    def flush(self, timeout: float) -> bool:
+        """Write what is behind; False when it could not all be written in time."""
+        return self._writer.flush(timeout)
+
+    def _book(self, deed: Callable[[], None]) -> None:
+        if self._ledger.inline:
+            deed()
+        else:
+            self._writer.put(deed)
+
+    def _settled(self, ending: Ending) -> None:
+        meter = ending.meter
+        assert meter.hold is not None
+        if ending.released:
+            granted = self._ledger.release(meter.id)
+        else:
+            granted = self._ledger.settle(meter.id, ending.cost.nano)
+        self.crossed(granted)
+        self.lines.wake([leg.budget for leg in meter.hold.legs])
+
+    def _book_later(self, ending: Ending) -> None:
+        """Book a call that was let through while the ledger was away: on every budget, refused by none."""
+        reservation, nano = ending.meter.reservation, ending.cost.nano
+        hold = reservation.uncounted()
+        if reservation.down == "local":
+            self.local.settle(ending.meter.id, nano)
+        if hold is None or ending.released:
+            return
+
+        def deed(hold: Hold = hold) -> None:
+            self._ledger.reserve(hold)
+            self.crossed(self._ledger.settle(hold.id, nano))
+
+        self._writer.put(deed)
+
+    def _alert(self, crossing: Crossing) -> None:
+        leg, now = crossing.leg, self._clock()
+        try:
+            balance = self._ledger.balances([leg])[0]
+        except LedgerUnavailableError:
+            balance = Balance(leg, crossing.spent, 0)
+        alert = Alert(f"{leg.budget}/{leg.window}/{crossing.percent:g}", now, crossing.percent, balance)
+        log.warning("budget %r reached %g%% of its limit", leg.budget, crossing.percent)
+        if self._on_alert is not None:
+            with shielded("calling on_alert"):
+                self._on_alert(alert)
+        for exporter in self._exporters:
+            with shielded("exporting an alert"):
+                exporter.export(alert)
+
+    def _learn(self, ending: Ending) -> None:
+        meter = ending.meter
+        kind = kind_of(meter.call, meter.plan.tags)
+        self.habits.end(kind)
+        if ending.outcome == "ok" and not ending.cost.estimated:
+            bound = sum([count for unit, count in meter.call.bound.items() if unit in INPUT_UNITS])
+            used = sum([usage.input_tokens for usage in ending.usages])
+            output = sum([usage.output_tokens for usage in ending.usages])
+            self.habits.learn(kind, bound, used, output // max(1, meter.call.choices))
+
+    def _check(self, ending: Ending) -> None:
+        """Warn, once each, of what a reader of the figures has to know."""
+        call, cost = ending.meter.call, ending.cost
+        if cost.unpriced and self._seen.first(("unpriced", call.provider, call.model)):
+            log.warning(
+                "no price for %s of model %r (%s): recorded as unpriced; costguard.prices.add(...) gives it one",
+                ", ".join(cost.unpriced), call.model, call.provider or call.host,
+            )  # fmt: skip
+        elif ending.outcome == "ok" and cost.estimated and self._seen.first(("estimated", call.provider, call.model)):
+            log.warning("the cost of model %r (%s) is an estimate on the dear side", call.model, call.provider)
+
+
+def event_of(ending: Ending, now: float) -> CostEvent:
+    """An ended call, as exporters and journals see it."""
+    meter: Meter = ending.meter
+    return CostEvent(
+        id=meter.id,
+        time=meter.at,
+        duration=max(0.0, now - meter.at),
+        call=meter.call,
+        usages=ending.usages,
+        cost=ending.cost,
+        held=0 if meter.hold is None else meter.hold.amount,
+        tags=meter.plan.tags,
+        budgets=tuple([leg.budget for _, leg in meter.plan.legs]),
+        outcome=ending.outcome,
+        error=ending.error,
+        would_block=meter.reservation.would_block,
+    )
+
+
+def kind_of(call: Call, tags: Mapping[str, str]) -> Kind:
+    """The kind of a call, for what is learned of it."""
+    return call.provider, call.model, tags.get("feature", "")

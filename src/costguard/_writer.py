@@ -1,0 +1,97 @@
+"""Settlements written behind: only a reservation is waited for.
+
+Until a settlement lands the book counts the whole hold, which is never too little, so a call need not wait for it. A
+thread carries the settlements of a ledger that is not in this process; when the ledger is away they stay here and are
+tried again with the same ids. When too many are waiting the oldest are given up: their leases charge them as held.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from ._shield import log, shielded
+from .errors import LedgerUnavailableError
+
+KEPT: Final = 10_000
+"""Settlements that wait for a ledger that is away."""
+RETRY: Final = (0.1, 5.0)
+"""Seconds between tries, doubling from the first to the second."""
+
+Deed = Callable[[], object]
+
+
+class Writer:
+    """A queue of settlements and the thread that carries them out, in order."""
+
+    def __init__(self) -> None:
+        self._begin()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        """Start with nothing; also in a forked child: the parent settles its own calls."""
+        self._deeds: deque[Deed] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._given_up = 0
+
+    @property
+    def waiting(self) -> int:
+        """Settlements not yet carried out."""
+        return len(self._deeds)
+
+    def put(self, deed: Deed) -> None:
+        """Have `deed` carried out soon."""
+        with self._changed:
+            self._deeds.append(deed)
+            if len(self._deeds) > KEPT:
+                self._deeds.popleft()
+                self._given_up += 1
+                if self._given_up in (1, 1000, 1_000_000):
+                    log.error("%d settlements given up: their holds are charged when they expire", self._given_up)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._work, name="costguard-writer", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything put so far was tried; False when `timeout` seconds were not enough."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while self._deeds:
+                left = deadline - time.monotonic()
+                if left <= 0 or self._thread is threading.current_thread():
+                    return False
+                self._changed.wait(left)
+        return True
+
+    def _work(self) -> None:
+        pause = RETRY[0]
+        while True:
+            with self._changed:
+                while not self._deeds:
+                    self._changed.wait()
+                deed = self._deeds[0]
+            if self._done(deed):
+                pause = RETRY[0]
+                with self._changed:
+                    if self._deeds and self._deeds[0] is deed:
+                        self._deeds.popleft()
+                    self._changed.notify_all()
+            else:
+                time.sleep(pause)
+                pause = min(RETRY[1], 2 * pause)
+
+    @staticmethod
+    def _done(deed: Deed) -> bool:
+        try:
+            with shielded("writing a settlement"):
+                deed()
+        except LedgerUnavailableError:
+            return False
+        return True
