@@ -260,10 +260,10 @@ def _admit(reservation: Reservation) -> Flow:
         try:
             reply: Granted | Refused | Signal = yield Reserve(hold, line)
         except LedgerUnavailableError as error:
-            hold = reservation.ledger_down(hold, error)
-            if hold is not None and isinstance((yield Reserve(hold, local=True)), Refused):
+            local = reservation.ledger_down(hold, error)
+            if local is not None and isinstance((yield Reserve(local, local=True)), Refused):
                 raise
-            break
+            return
         line = ()
         if isinstance(reply, Granted):
             break

@@ -122,7 +122,9 @@ class Settlements:
         """Book a call that was let through while the ledger was away: on every budget, refused by none."""
         reservation, nano = ending.meter.reservation, ending.cost.nano
         hold = reservation.uncounted()
-        if reservation.down == "local":
+        if reservation.down == "local" and ending.released:
+            self.local.release(ending.meter.id)
+        elif reservation.down == "local":
             self.local.settle(ending.meter.id, nano)
         if hold is None or ending.released:
             return

@@ -94,4 +94,6 @@ class Writer:
                 deed()
         except LedgerUnavailableError:
             return False
+        except Exception:  # only where bugs are loud: the thread must outlive them all the same
+            log.exception("a settlement could not be written")
         return True
