@@ -48,7 +48,14 @@ def _answer(request: httpx2.Request) -> httpx2.Response:
 
 
 def _event(choices: list[Any], usage: Any) -> bytes:
-    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o", "choices": choices, "usage": usage}
+    chunk = {
+        "id": "1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "gpt-4o",
+        "choices": choices,
+        "usage": usage,
+    }
     return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
 
@@ -187,7 +194,9 @@ def prices(rounds: int) -> None:
 
     lookup = min(_median(looked_up, 5) for _ in range(rounds)) / times
     hand = min(_median(by_hand, 5) for _ in range(rounds)) / times
-    print(f"\na price lookup\n  by hand      {hand:9.2f} µs\n  costguard    {lookup:9.2f} µs   {lookup / hand:6.2f} x by hand")
+    print(
+        f"\na price lookup\n  by hand      {hand:9.2f} µs\n  costguard    {lookup:9.2f} µs   {lookup / hand:6.2f} x by hand"
+    )
 
 
 def imports(times: int) -> None:

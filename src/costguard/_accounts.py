@@ -262,10 +262,13 @@ def track(
     Raises:
         ConfigError: a number is negative, or parts are more than their whole.
     """
-    figures = dict(
-        input_tokens=input_tokens, output_tokens=output_tokens, cached_tokens=cached_tokens,
-        cache_write_tokens=cache_write_tokens, reasoning_tokens=reasoning_tokens,
-    )  # fmt: skip
+    figures = {
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "cached_tokens": cached_tokens,
+        "cache_write_tokens": cache_write_tokens,
+        "reasoning_tokens": reasoning_tokens,
+    }
     for name, value in figures.items():
         _check_count(name, value)
     if cached_tokens + cache_write_tokens > input_tokens or reasoning_tokens > output_tokens:
@@ -355,7 +358,6 @@ def _check_count(name: str, value: object) -> None:
 
 def _nano(cost: Any) -> int:
 
-
     try:
         return parse_usd(cost)
     except ValueError as error:
@@ -364,5 +366,3 @@ def _nano(cost: Any) -> int:
 
 def _usd(amount: Decimal) -> str:
     return format_usd(int(amount * 10**9))
-
-

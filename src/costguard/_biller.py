@@ -7,7 +7,18 @@ from typing import Final
 from ._catalog import Catalog, host_provider
 
 _FIRST: Final = ("openai", "anthropic", "google")
-_MORE: Final = ("mistral", "groq", "x-ai", "deepseek", "cohere", "perplexity", "together", "fireworks", "aws", "openrouter")
+_MORE: Final = (
+    "mistral",
+    "groq",
+    "x-ai",
+    "deepseek",
+    "cohere",
+    "perplexity",
+    "together",
+    "fireworks",
+    "aws",
+    "openrouter",
+)
 _CACHED: Final = 4096
 
 
@@ -39,7 +50,9 @@ class Biller:
             match = self._catalog.match(provider, model, at)
             if match is not None and not match.estimated:
                 return provider
-        closest = [(match.closeness, provider) for provider in _FIRST if (match := self._catalog.match(provider, model, at))]
+        closest = [
+            (match.closeness, provider) for provider in _FIRST if (match := self._catalog.match(provider, model, at))
+        ]
         closeness, provider = max(closest, default=(0, ""))
         return provider if closeness else ""
 

@@ -101,5 +101,3 @@ class Patches:
                 return funnel.astream if is_async else funnel.stream
             case _:
                 return function.wrapper(seam, provider, self._current, original)
-
-

@@ -75,7 +75,20 @@ class Reservation:
         down: the policy the call goes by because the ledger is away, None while it is there.
     """
 
-    __slots__ = ("_id", "_patience", "call", "cap", "ceiling", "covers", "down", "expires", "hold", "plan", "proven", "would_block")
+    __slots__ = (
+        "_id",
+        "_patience",
+        "call",
+        "cap",
+        "ceiling",
+        "covers",
+        "down",
+        "expires",
+        "hold",
+        "plan",
+        "proven",
+        "would_block",
+    )
 
     def __init__(self, id: str, call: Call, ceiling: Ceiling, plan: Plan, expires: float) -> None:
         self._id = id

@@ -11,6 +11,7 @@ from .errors import BudgetExceededError, LedgerUnavailableError, UnknownPriceErr
 
 log: Final = logging.getLogger("costguard")
 
+
 class Bugs:
     """Whether bugs of ours are raised instead of logged."""
 
@@ -36,7 +37,9 @@ class shielded(AbstractContextManager[None]):  # noqa: N801 - reads as a stateme
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         if error is None or bugs.loud or not isinstance(error, Exception) or isinstance(error, _WANTED):
             return False
         log.error("costguard failed while %s; the program goes on", self._doing, exc_info=error)

@@ -38,7 +38,19 @@ class Answer:
         on_cut: told when the answer is cut off.
     """
 
-    __slots__ = ("__weakref__", "_guard", "_late", "_meter", "_once", "claimed", "feed", "on_cut", "reader", "reading", "watched")
+    __slots__ = (
+        "__weakref__",
+        "_guard",
+        "_late",
+        "_meter",
+        "_once",
+        "claimed",
+        "feed",
+        "on_cut",
+        "reader",
+        "reading",
+        "watched",
+    )
 
     def __init__(self, guard: Guard, meter: Meter, reader: Reader) -> None:
         self._guard = guard
@@ -267,7 +279,7 @@ class AsyncStreamTap(_Tap):
                 answer.closed()
 
 
-def _pass(event: Any) -> bool:
+def _pass(_event: Any) -> bool:
     return False
 
 

@@ -53,7 +53,6 @@ STANDARD: Final = "standard"
 """The service tier of a plain on-demand call. Others: batch, flex, priority."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What one model billed in one answer, in disjoint units: no token is counted in two of them.

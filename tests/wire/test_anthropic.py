@@ -394,7 +394,9 @@ def test_bedrock_and_vertex_clients_copy_their_options_deeply(provider: Loopback
 
 def test_vertex_client(provider: LoopbackProvider, recorder: Recorder) -> None:
     """Vertex moves the model from the body into the path; the call is priced all the same."""
-    client = anthropic.AnthropicVertex(region="us-east5", project_id="p", access_token="x", base_url=provider.url + "/v1")
+    client = anthropic.AnthropicVertex(
+        region="us-east5", project_id="p", access_token="x", base_url=provider.url + "/v1"
+    )
     client.messages.create(**{**ASK, "model": "claude-sonnet-5"})
     list(client.messages.create(**{**ASK, "model": "claude-sonnet-5"}, stream=True))
     assert [True, True] == [event.cost.nano > 0 and not event.cost.estimated for event in recorder.calls]

@@ -60,7 +60,10 @@ def _gemini(provider: LoopbackProvider) -> Any:
 
 @pytest.mark.parametrize("stream", [_openai, _openai_helper, _responses, _claude, _claude_helper, _gemini])
 def test_a_stream_that_cannot_grow_is_cut_off(
-    stream: Callable[[LoopbackProvider], Any], provider: LoopbackProvider, recorder: Recorder, settled: Callable[[], None]
+    stream: Callable[[LoopbackProvider], Any],
+    provider: LoopbackProvider,
+    recorder: Recorder,
+    settled: Callable[[], None],
 ) -> None:
     """The error comes out of the iteration with the text received, the connection is closed, and what was held is
     charged: not more than the limit."""
@@ -79,7 +82,9 @@ def test_a_stream_that_cannot_grow_is_cut_off(
     assert provider.billed[0].output_tokens < 9000
 
 
-async def test_an_async_stream_that_cannot_grow_is_cut_off(provider: LoopbackProvider, settled: Callable[[], None]) -> None:
+async def test_an_async_stream_that_cannot_grow_is_cut_off(
+    provider: LoopbackProvider, settled: Callable[[], None]
+) -> None:
     """The same for a coroutine."""
     provider.reply = LONG
     async with openai.AsyncOpenAI(api_key="x", base_url=provider.openai_url) as client:

@@ -27,11 +27,11 @@ with warnings.catch_warnings():
     )
     from google.api_core import exceptions
 
-import costguard  # noqa: E402
-from costguard.testing.loopback import LoopbackProvider, Reply  # noqa: E402
+import costguard
+from costguard.testing.loopback import LoopbackProvider, Reply
 
-from ..conftest import Recorder  # noqa: E402
-from . import truth  # noqa: E402
+from ..conftest import Recorder
+from . import truth
 
 pytestmark = [pytest.mark.usefixtures("guard"), pytest.mark.filterwarnings("ignore")]
 

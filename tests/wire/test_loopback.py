@@ -436,7 +436,9 @@ class TestGoogle:
             models = gemini.aio.models
             await models.generate_content(model="gemini-2.5-flash", contents="hi")
             stream: AsyncIterator[Any] = await models.generate_content_stream(model="gemini-2.5-flash", contents="hi")
-            return [chunk async for chunk in stream]
+            chunks = [chunk async for chunk in stream]
+            await gemini.aio.aclose()
+            return chunks
 
         assert len(asyncio.run(read())) == 10
         assert provider.count == 2

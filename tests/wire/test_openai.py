@@ -100,7 +100,10 @@ WAYS: dict[str, tuple[str, Callable[[openai.OpenAI], Any]]] = {
     ),
     "responses": ("responses", lambda c: c.responses.create(model="gpt-4o", input="hi")),
     "responses streamed": ("responses", lambda c: list(c.responses.create(model="gpt-4o", input="hi", stream=True))),
-    "responses parsed": ("responses.parse", lambda c: c.responses.parse(model="gpt-4o", input="hi", text_format=Distance)),
+    "responses parsed": (
+        "responses.parse",
+        lambda c: c.responses.parse(model="gpt-4o", input="hi", text_format=Distance),
+    ),
     "responses stream helper": ("responses.stream", _responses_helper),
     "embeddings": ("embeddings", lambda c: c.embeddings.create(model="text-embedding-3-small", input=["a", "b"])),
     "client.post": (
@@ -213,7 +216,11 @@ def test_no_argument_is_changed(client: openai.OpenAI) -> None:
     messages = [{"role": "user", "content": "hi"}]
     options: dict[str, Any] = {"include_usage": False}
     extra = {"user": "u"}
-    list(client.chat.completions.create(model="gpt-4o", messages=messages, stream=True, stream_options=options, extra_body=extra))
+    list(
+        client.chat.completions.create(
+            model="gpt-4o", messages=messages, stream=True, stream_options=options, extra_body=extra
+        )
+    )
     assert ([{"role": "user", "content": "hi"}], {"include_usage": False}, {"user": "u"}) == (messages, options, extra)
 
 
@@ -330,7 +337,9 @@ def test_a_timeout_after_sending_is_charged_as_held(
     assert event.held == event.cost.nano > 0
 
 
-async def test_a_cancelled_task_settles(provider: LoopbackProvider, recorder: Recorder, settled: Callable[[], None]) -> None:
+async def test_a_cancelled_task_settles(
+    provider: LoopbackProvider, recorder: Recorder, settled: Callable[[], None]
+) -> None:
     """Cancelling a task while its call is under way leaves no hold and charges what was held."""
     provider.reply = Reply(hang=True)
     async with aclient(provider) as client:
@@ -498,7 +507,9 @@ CAPPED: dict[str, Any] = {**ASK, "max_tokens": 100}
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_threads_against_a_budget_with_room_for_k(stream: bool, provider: LoopbackProvider, client: openai.OpenAI) -> None:
+def test_threads_against_a_budget_with_room_for_k(
+    stream: bool, provider: LoopbackProvider, client: openai.OpenAI
+) -> None:
     """Forty threads, room for seven: the provider sees exactly seven calls."""
     crowd = Crowd(refusals=33)
     provider.reply = Reply(input_tokens="measured", output_tokens=100, gate=crowd.gate)
@@ -556,7 +567,9 @@ async def test_tasks_and_threads_at_once_against_a_budget_with_room_for_k(provid
     assert 7 == sum(answered) == provider.count
 
 
-def test_a_refusal_is_raised_as_it_is_before_anything_is_sent(client: openai.OpenAI, provider: LoopbackProvider) -> None:
+def test_a_refusal_is_raised_as_it_is_before_anything_is_sent(
+    client: openai.OpenAI, provider: LoopbackProvider
+) -> None:
     """The error carries the figures, is no error of the SDK's, is not retried, and nothing was sent."""
     with costguard.budgeted(feature="f", limit="$0.000001/day"), pytest.raises(costguard.BudgetExceededError) as caught:
         client.chat.completions.create(**CAPPED)
@@ -696,7 +709,9 @@ def test_image_inputs_are_bounded_and_media_bytes_are_not_taken_for_text(
     part = {"type": "image_url", "image_url": {"url": picture}}
     with costguard.budgeted(feature="f", limit="$0.05"):
         client.chat.completions.create(
-            model="gpt-4o", messages=[{"role": "user", "content": [part]}], max_tokens=100  # type: ignore[arg-type]
+            model="gpt-4o",
+            messages=[{"role": "user", "content": [part]}],
+            max_tokens=100,  # type: ignore[arg-type]
         )
     assert 1 == provider.count
 

@@ -25,7 +25,9 @@ def usage(billed: Billed) -> Usage:
         "web_searches": billed.web_searches,
     }
     tier = billed.service_tier or "standard"
-    return Usage({unit: count for unit, count in counts.items() if count}, tier="standard" if tier == "default" else tier)
+    return Usage(
+        {unit: count for unit, count in counts.items() if count}, tier="standard" if tier == "default" else tier
+    )
 
 
 def cost(provider: str, *billed: Billed) -> Decimal:

@@ -142,7 +142,9 @@ class Funnel:
         self._read(answer, parsed, kwargs)
         return parsed
 
-    async def aprocess_response(self, wrapped: Callable[..., Awaitable[Any]], client: Any, args: Any, kwargs: Any) -> Any:
+    async def aprocess_response(
+        self, wrapped: Callable[..., Awaitable[Any]], client: Any, args: Any, kwargs: Any
+    ) -> Any:
         """Wrap ``AsyncAPIClient._process_response``."""
         answer = self._answer(client, kwargs)
         if answer is None:
@@ -184,7 +186,11 @@ class Funnel:
         return carrier
 
     def _read(
-        self, answer: Answer | RetrievedAnswer, parsed: Any, kwargs: Mapping[str, Any], error: BaseException | None = None
+        self,
+        answer: Answer | RetrievedAnswer,
+        parsed: Any,
+        kwargs: Mapping[str, Any],
+        error: BaseException | None = None,
     ) -> None:
         """Read the usage of a whole answer. A stream, or a body that the caller reads himself, is read on its way."""
         response = kwargs["response"]
@@ -200,12 +206,12 @@ class Funnel:
 
     # -- layer 3 -----------------------------------------------------------------------------------------------
 
-    def stream(self, wrapped: Callable[..., Any], stream: Any, args: Any, kwargs: Any) -> Any:
+    def stream(self, wrapped: Callable[..., Any], stream: Any, _args: Any, _kwargs: Any) -> Any:
         """Wrap ``Stream.__stream__``."""
         answer = _streamed(stream)
         return wrapped() if answer is None else StreamTap(_events(wrapped, stream), answer)
 
-    def astream(self, wrapped: Callable[..., Any], stream: Any, args: Any, kwargs: Any) -> Any:
+    def astream(self, wrapped: Callable[..., Any], stream: Any, _args: Any, _kwargs: Any) -> Any:
         """Wrap ``AsyncStream.__stream__``."""
         answer = _streamed(stream)
         return wrapped() if answer is None else AsyncStreamTap(_events(wrapped, stream), answer)
@@ -221,7 +227,7 @@ class RetrievedAnswer:
         self._reader = provider.reader(carrier.meter.call)
         self.feed = self._reader.feed
 
-    def end(self, outcome: str, error: BaseException | None = None) -> None:
+    def end(self, _outcome: str, _error: BaseException | None = None) -> None:
         """Charge the deferred answer if it has become billable."""
         with shielded("reading a deferred answer"):
             usages = self._reader.usages()

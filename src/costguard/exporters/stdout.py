@@ -29,7 +29,7 @@ class StdoutExporter:
         line = json.dumps(as_json(record), ensure_ascii=False) if self._json else _line(record)
         stream.write(line + "\n")
 
-    def flush(self, timeout: float) -> None:
+    def flush(self, timeout: float) -> None:  # noqa: ARG002 - a stream cannot be hurried
         """Flush the stream."""
         (sys.stdout if self._stream is None else self._stream).flush()
 

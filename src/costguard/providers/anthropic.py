@@ -24,7 +24,9 @@ _MESSAGES: Final = re.compile(r"(?:^|/)(messages|complete)/?$")
 _INVOKED: Final = re.compile(
     r"/model/([^/]+)/(?:invoke|invoke-with-response-stream)$|/models/([^/:]+):(?:rawPredict|streamRawPredict)$"
 )
-_FREE: Final = re.compile(r"(?:^|/)(?:messages/count_tokens|files(?:/.*)?|models(?:/.*)?|skills(?:/.*)?|.*/cancel|.*/archive)/?$")
+_FREE: Final = re.compile(
+    r"(?:^|/)(?:messages/count_tokens|files(?:/.*)?|models(?:/.*)?|skills(?:/.*)?|.*/cancel|.*/archive)/?$"
+)
 
 _IMAGE_TOKENS: Final = 5_000
 """The most tokens one image is billed for: width times height over 750, at the largest size a model takes unscaled."""
@@ -101,7 +103,9 @@ def _asks_for_an_hour(body: Mapping[str, Any]) -> bool:
 
 def _ttl(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return value.get("ttl") == "1h" or any(_ttl(item) for item in value.values() if isinstance(item, Mapping | list))
+        return value.get("ttl") == "1h" or any(
+            _ttl(item) for item in value.values() if isinstance(item, Mapping | list)
+        )
     return isinstance(value, list | tuple) and any(_ttl(item) for item in value)
 
 

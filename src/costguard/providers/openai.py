@@ -152,7 +152,9 @@ class OpenAI(Stainless):
                 bound.unit("web_searches", runs)
             if any(text(tool, "type") == "file_search" for tool in hosted):
                 bound.unit("file_searches", runs)
-        if any(isinstance(body.get(field), str | Mapping) for field in ("previous_response_id", "conversation", "prompt")):
+        if any(
+            isinstance(body.get(field), str | Mapping) for field in ("previous_response_id", "conversation", "prompt")
+        ):
             bound.known = False
         return self._call(request, bound, "responses", cap="max_output_tokens", caps=("max_output_tokens",))
 
@@ -275,7 +277,7 @@ def _media(model: str) -> Callable[[Mapping[str, Any]], Mapping[str, int] | None
 _TELLING: Final = frozenset(("type",))
 
 
-def _no_media(part: Mapping[str, Any]) -> None:
+def _no_media(_part: Mapping[str, Any]) -> None:
     return None
 
 
