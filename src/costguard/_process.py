@@ -35,7 +35,8 @@ def configure(
         exporters: told of each call and alert: names such as ``stdout`` and ``jsonl``, or exporter objects.
         tags: attribution of every call that does not say otherwise, for example ``{"environment": "staging"}``.
         mode: ``enforce`` (the default), or ``observe``, which refuses nothing and notes what it would have refused.
-        on_unknown_price: ``estimate`` prices a model without a price as the dearest of its family; ``raise`` refuses it.
+        on_unknown_price: ``estimate`` prices a model without a price as the dearest of its family; ``raise`` refuses
+            it.
         on_alert: called with an `Alert` for each threshold a budget reaches, once per window.
         clock: UTC epoch seconds; for tests.
 
