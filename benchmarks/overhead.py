@@ -195,7 +195,8 @@ def prices(rounds: int) -> None:
     lookup = min(_median(looked_up, 5) for _ in range(rounds)) / times
     hand = min(_median(by_hand, 5) for _ in range(rounds)) / times
     print(
-        f"\na price lookup\n  by hand      {hand:9.2f} µs\n  costguard    {lookup:9.2f} µs   {lookup / hand:6.2f} x by hand"
+        f"\na price lookup\n  by hand      {hand:9.2f} µs\n"
+        f"  costguard    {lookup:9.2f} µs   {lookup / hand:6.2f} x by hand"
     )
 
 

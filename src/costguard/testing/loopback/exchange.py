@@ -17,7 +17,19 @@ Json = dict[str, Any]
 
 _WORDS = ("one ", "two ", "six ", "ten ")
 _SPOKEN = frozenset(
-    ("messages", "input", "prompt", "system", "instructions", "tools", "contents", "systemInstruction", "content", "requests", "instances")
+    (
+        "messages",
+        "input",
+        "prompt",
+        "system",
+        "instructions",
+        "tools",
+        "contents",
+        "systemInstruction",
+        "content",
+        "requests",
+        "instances",
+    )
 )
 
 
