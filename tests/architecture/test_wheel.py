@@ -25,11 +25,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 
 def test_it_carries_the_package_whole(wheel: zipfile.ZipFile) -> None:
-    """The types marker, every price file, every module, and no other package."""
+    """The types marker, every price file, every module and script, and no other package."""
     inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
     source = ROOT / "src"
-    kinds = ("*.py", "*.json", "py.typed")
-    expected = {str(path.relative_to(source)) for kind in kinds for path in (source / "costguard").rglob(kind)}
+    files = [path for path in (source / "costguard").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    expected = {str(path.relative_to(source)) for path in files}
     assert {"costguard/py.typed", "costguard/prices/openai.json"} <= inside
     assert inside == expected
 
