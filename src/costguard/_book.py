@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from ._types import Balance, Crossing, Granted, Hold, Leg, Nano, Refusal, Refused
@@ -41,9 +42,11 @@ class Row(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A hold as the ledger keeps it; `booked` is what it has added to spent so far."""
+    """A hold as the ledger keeps it: as big as it has grown, as big as it was `first` asked for, and `booked`, what
+    it has added to spent so far."""
 
     hold: Hold
+    first: Nano
     state: State = State.OPEN
     booked: Nano = 0
 
@@ -73,19 +76,21 @@ _GRANTED: Final = Granted()
 
 def reserve(books: Books, entries: Entries, hold: Hold) -> Step:
     """Hold `hold.amount` on every leg, or on none. A known id gets its first answer again."""
+    _check(hold.amount)
     known = entries.get(hold.id)
     if known is not None:
-        if known.hold != hold:
+        if hold.amount != known.first or hold != replace(known.hold, amount=hold.amount):
             raise IdempotencyConflictError(f"hold {hold.id} was made with other figures before")
         return Step(_GRANTED, _NO_ROWS)
     refusals = tuple(refusals_of(books, hold.legs, hold.amount))
     if refusals:
         return Step(Refused(refusals), _NO_ROWS)
-    return Step(_GRANTED, dict(_held(books, hold.legs, hold.amount)), Entry(hold))
+    return Step(_GRANTED, dict(_held(books, hold.legs, hold.amount)), Entry(hold, hold.amount))
 
 
 def extend(books: Books, entries: Entries, id: str, amount: Nano) -> Step:
     """Add `amount` to an open hold on every leg, or on none."""
+    _check(amount)
     entry = _entry(entries, id)
     if entry.state is not State.OPEN:
         raise IdempotencyConflictError(f"hold {id} is {entry.state.value}, so it cannot be extended")
@@ -98,6 +103,7 @@ def extend(books: Books, entries: Entries, id: str, amount: Nano) -> Step:
 
 def settle(books: Books, entries: Entries, id: str, actual: Nano) -> Step:
     """Book what the call did cost and end its hold. It never refuses: the money is spent. Repeats change nothing."""
+    _check(actual)
     return _end(books, _entry(entries, id), State.SETTLED, actual)
 
 
@@ -116,7 +122,7 @@ def refusals_of(books: Books, legs: tuple[Leg, ...], amount: Nano) -> Iterator[R
     """The hard legs on which `amount` more does not fit."""
     for leg in legs:
         if leg.hard:
-            spent, held = _totals(books, leg)
+            spent, held = _fullest(books, leg) if leg.slots else _totals(books, leg)
             # A call that costs nothing passes a spent budget.
             if amount and spent + held + amount > leg.limit:
                 yield Refusal(leg, spent, held, amount)
@@ -135,17 +141,63 @@ def _entry(entries: Entries, id: str) -> Entry:
     return entry
 
 
+def _check(amount: Nano) -> None:
+    if amount < 0:
+        raise ValueError(f"{amount} nano-dollars: an amount of money is never negative")
+
+
 def _totals(books: Books, leg: Leg) -> tuple[Nano, Nano]:
     if not leg.slots:
         row = books.get((leg.budget, leg.window), EMPTY)
         return row.spent, row.held
-    rows = _slots(books, leg)
-    return sum(row.spent for row in rows), sum(row.held for row in rows)
+    rows = _slots(books, leg)[: leg.slots + 1]
+    return sum([row.spent for row in rows]), sum([row.held for row in rows])
+
+
+@lru_cache(maxsize=256)
+def _slot_keys(budget: str, window: str, slots: int) -> tuple[WindowKey, ...]:
+    """The slots that share a rolling window with this one, earlier and later."""
+    this = int(window)
+    return tuple([(budget, f"{slot:012d}") for slot in range(this - slots, this + slots + 1)])
 
 
 def _slots(books: Books, leg: Leg) -> list[Row]:
-    last = int(leg.window)
-    return [books.get((leg.budget, f"{slot:012d}"), EMPTY) for slot in range(last - leg.slots, last + 1)]
+    return [books.get(key, EMPTY) for key in _slot_keys(leg.budget, leg.window, leg.slots)]
+
+
+def _fullest(books: Books, leg: Leg) -> tuple[Nano, Nano]:
+    """Spent and held in the fullest rolling window that the slot of `leg` belongs to.
+
+    Later slots have entries when a stream grows long after it began, or when two threads meet at a slot's edge: the
+    windows that end there hold this slot too, and must not pass the limit either.
+    """
+    rows = _slots(books, leg)
+    first = _peak([row.spent + row.held for row in rows], leg.slots)
+    window = rows[first : first + leg.slots + 1]
+    return sum([row.spent for row in window]), sum([row.held for row in window])
+
+
+def _peak(amounts: list[Nano], slots: int) -> int:
+    """Where the run of `slots` + 1 amounts begins that has the largest sum; the first of equals."""
+    if not any(amounts[slots + 1 :]):
+        return 0
+    total = most = sum(amounts[: slots + 1])
+    first = 0
+    for start in range(1, slots + 1):
+        total += amounts[start + slots] - amounts[start - 1]
+        if total > most:
+            most, first = total, start
+    return first
+
+
+def _spent_and_fired(books: Books, leg: Leg, row: Row) -> tuple[Nano, float]:
+    """The most that is spent in a window of this leg, and the highest mark already told of it."""
+    if not leg.slots:
+        return row.spent, row.fired
+    rows = _slots(books, leg)
+    amounts = [one.spent for one in rows]
+    first = _peak(amounts, leg.slots)
+    return sum(amounts[first : first + leg.slots + 1]), max([one.fired for one in rows])
 
 
 def _held(books: Books, legs: tuple[Leg, ...], amount: Nano) -> Iterator[tuple[WindowKey, Row]]:
@@ -166,14 +218,19 @@ def _end(books: Books, entry: Entry, to: State, actual: Nano) -> Step:
     crossings: list[Crossing] = []
     for leg in entry.hold.legs:
         key = (leg.budget, leg.window)
-        row = books.get(key) or Row(ends=_forgotten(leg))
-        total = _totals(books, leg)[0] + actual - entry.booked
-        fired = max(row.fired, *(earlier.fired for earlier in _slots(books, leg))) if leg.slots else row.fired
-        passed = [mark for mark in leg.marks if mark[1] <= total and mark[0] > fired]
+        row = books.get(key)
+        if row is None:
+            if entry.state is State.EXPIRED:
+                continue  # the window is over and forgotten: there is nothing left to correct
+            row = Row(ends=_forgotten(leg))
+        added = actual - entry.booked
+        spent, fired = _spent_and_fired(books, leg, row)
+        total = spent + added
+        passed = [mark for mark in leg.marks if mark[1] <= total and mark[0] > fired] if added > 0 else []
         crossings += [Crossing(leg, percent, total) for percent, _ in passed]
-        spent = row.spent + actual - entry.booked
-        rows[key] = Row(spent, row.held - freed, passed[-1][0] if passed else row.fired, row.ends)
-    return Step(Granted(tuple(crossings)) if crossings else _GRANTED, rows, Entry(entry.hold, to, actual))
+        rows[key] = Row(row.spent + added, row.held - freed, passed[-1][0] if passed else row.fired, row.ends)
+    reply = Granted(tuple(crossings)) if crossings else _GRANTED
+    return Step(reply, rows, entry._replace(state=to, booked=actual))
 
 
 def _forgotten(leg: Leg) -> float | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ._budget import Budget, clean_tags
 from ._catalog import Catalog
+from ._clock import SteadyClock
 from ._executors import Executors
 from ._guard import Guard, Mode
 from ._patch import Patches
@@ -92,7 +92,7 @@ class Costguard:
         mode: Mode | None = None,
         on_unknown_price: OnUnknownPrice = "estimate",
         on_alert: OnAlert | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> Guard:
         """Replace the current guard; see `costguard.configure`."""
         env = Environment.read(os.environ)
@@ -113,7 +113,7 @@ class Costguard:
             mode="observe" if mode_given == "observe" else "enforce",
             strict_prices=on_unknown_price == "raise",
             on_alert=on_alert,
-            clock=clock,
+            clock=SteadyClock() if clock is None else clock,
         )
         with self._lock:
             for follow in self.followers:

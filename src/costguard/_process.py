@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
@@ -25,7 +24,7 @@ def configure(
     mode: Mode | None = None,
     on_unknown_price: OnUnknownPrice = "estimate",
     on_alert: OnAlert | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
 ) -> None:
     """Set costguard up anew: budgets, ledger, exporters. Calls in flight end in the books they began in.
 
@@ -38,7 +37,7 @@ def configure(
         on_unknown_price: ``estimate`` prices a model without a price as the dearest of its family; ``raise`` refuses
             it.
         on_alert: called with an `Alert` for each threshold a budget reaches, once per window.
-        clock: UTC epoch seconds; for tests.
+        clock: UTC epoch seconds, for tests; left out, the host's, kept from going back and from leaping ahead.
 
     Raises:
         ConfigError: a setting is malformed; the message says what is allowed.

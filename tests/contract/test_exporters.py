@@ -1,0 +1,56 @@
+"""Every exporter of ours, through the suite that other packages run over theirs."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+
+import pytest
+
+from costguard.exporters.stdout import StdoutExporter
+from costguard.testing import ExporterContract, FakeClock, RecordingExporter
+
+
+class TestStdout(ExporterContract):
+    """Readable lines."""
+
+    def make_exporter(self) -> StdoutExporter:
+        return StdoutExporter(io.StringIO())
+
+
+class TestJsonLines(ExporterContract):
+    """JSON lines."""
+
+    def make_exporter(self) -> StdoutExporter:
+        return StdoutExporter(io.StringIO(), json_lines=True)
+
+
+class TestRecording(ExporterContract):
+    """The exporter that tests use."""
+
+    def make_exporter(self) -> RecordingExporter:
+        return RecordingExporter()
+
+    def test_it_keeps_calls_and_alerts_apart(self) -> None:
+        """`only` is the one call there was, and says so when there was not exactly one."""
+        exporter = self.make_exporter()
+        with pytest.raises(AssertionError, match="0 calls"):
+            _ = exporter.only
+        records = self.records()
+        for record in records:
+            exporter.export(record)
+        assert (3, 2) == (len(exporter.calls), len(exporter.alerts))
+        exporter.clear()
+        exporter.export(records[0])
+        assert records[0] == exporter.only
+
+
+def test_a_fake_clock_stands_still_until_it_is_moved() -> None:
+    """It moves by seconds to days, forth and back."""
+    clock = FakeClock(datetime(2026, 5, 1, tzinfo=UTC))
+    started = clock()
+    assert started == clock()
+    clock.advance(days=1, hours=1, minutes=1, seconds=1)
+    assert 90061 == clock() - started
+    clock.advance(hours=-1)
+    assert 86461 == clock() - started
