@@ -53,7 +53,9 @@ class SteadyClock:
             self._last = max(self._last, min(wall, expected + LEAP))
         elif self._leapt_at is None:
             self._leapt_at = steady
-            log.warning("the clock leapt %.0f s ahead; budgets keep their windows until that has stood", wall - expected)
+            log.warning(
+                "the clock leapt %.0f s ahead; budgets keep their windows until that has stood", wall - expected
+            )
             self._last = max(self._last, expected)
         elif steady - self._leapt_at < BELIEVED_AFTER:
             self._last = max(self._last, expected)
