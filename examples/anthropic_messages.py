@@ -10,9 +10,7 @@ client = anthropic.Anthropic()
 
 def ask(question: str) -> None:
     """One call; it knows nothing of costguard."""
-    client.messages.create(
-        model="claude-sonnet-5", max_tokens=200, messages=[{"role": "user", "content": question}]
-    )
+    client.messages.create(model="claude-sonnet-5", max_tokens=200, messages=[{"role": "user", "content": question}])
 
 
 with costguard.budgeted(team="web"):

@@ -1,7 +1,7 @@
 """Run an example without a key: a local provider stands in for OpenAI, Anthropic and Google.
 
-    python examples/run_offline.py openai_chat
-    python examples/run_offline.py --all
+python examples/run_offline.py openai_chat
+python examples/run_offline.py --all
 """
 
 import os

@@ -15,9 +15,7 @@ def client() -> Iterator[openai.OpenAI]:
 
 def ask(client: openai.OpenAI, question: str) -> None:
     """The code under test."""
-    client.chat.completions.create(
-        model="gpt-4o-mini", max_tokens=50, messages=[{"role": "user", "content": question}]
-    )
+    client.chat.completions.create(model="gpt-4o-mini", max_tokens=50, messages=[{"role": "user", "content": question}])
 
 
 @pytest.mark.budget("$0.01")

@@ -43,9 +43,7 @@ def stream_openai(question: str) -> Iterator[Any]:
     import openai
 
     with openai.OpenAI() as client:
-        yield from client.chat.completions.create(
-            model="gpt-4o", max_tokens=400, messages=_user(question), stream=True
-        )
+        yield from client.chat.completions.create(model="gpt-4o", max_tokens=400, messages=_user(question), stream=True)
 
 
 def ask_anthropic(question: str) -> Any:
@@ -244,7 +242,9 @@ class _Show:
         self._step("The books")
         self._out.write(f"{'budget':<28}{'spent':>12}{'held':>12}{'limit':>12}{'used':>8}\n")
         for one in status.budgets:
-            self._out.write(f"{one.name:<28}{one.spent:>12.6f}{one.held:>12.6f}{one.limit:>12.2f}{one.percent:>7.0f}%\n")
+            self._out.write(
+                f"{one.name:<28}{one.spent:>12.6f}{one.held:>12.6f}{one.limit:>12.2f}{one.percent:>7.0f}%\n"
+            )
         self._out.write("\n")
         ours = (status.total.calls, status.total.input_tokens, status.total.output_tokens)
         theirs = (provider.count, provider.input_tokens, provider.output_tokens)
