@@ -188,7 +188,7 @@ class Guard:
                     elif self.ledger.inline or not isinstance(effect, Reserve):
                         value = self.perform(effect)
                     else:
-                        value = await asyncio.to_thread(self.perform, effect)
+                        value = await self._aside(effect)
                     advance = flow.send
                 except BaseException as error:
                     value, advance = error, flow.throw
@@ -206,6 +206,8 @@ class Guard:
         if isinstance(effect, Reserve):
             if effect.local:
                 return self.settlements.local.reserve(effect.hold)
+            # Also here and not only when a call begins: who waits looks again for what was dropped meanwhile.
+            self.drain()
             if effect.budgets and self.settlements.lines.has(effect.budgets):
                 return LINE_UP
             with self._working:
@@ -213,6 +215,35 @@ class Guard:
         if isinstance(effect, Settle):
             self.finish(effect.ending)
         return None
+
+    async def _aside(self, effect: Reserve) -> Granted | Refused | Signal | None:
+        """Reserve in a worker thread. What is granted to a task that was cancelled meanwhile is given back."""
+        granted: list[Hold] = []
+        gone: list[bool] = []
+
+        def give_back() -> None:
+            # Asked by both sides once each has said that it is done; a list's pop is atomic, so one of them does it.
+            with shielded("giving back what a cancelled task reserved"):
+                try:
+                    hold = granted.pop()
+                except IndexError:
+                    return
+                self.settlements.give_back(hold, local=effect.local)
+
+        def work() -> Granted | Refused | Signal | None:
+            reply = self.perform(effect)
+            if isinstance(reply, Granted):
+                granted.append(effect.hold)
+                if gone:
+                    give_back()
+            return reply
+
+        try:
+            return await asyncio.to_thread(work)
+        except asyncio.CancelledError:
+            gone.append(True)
+            give_back()
+            raise
 
     def _reserve(self, hold: Hold) -> Granted | Refused:
         reply = self.ledger.reserve(hold)

@@ -93,6 +93,18 @@ class Settlements:
             with shielded("exporting a call"):
                 exporter.export(event)
 
+    def give_back(self, hold: Hold, *, local: bool) -> None:
+        """Release a hold that no call will use."""
+        if local:
+            self.local.release(hold.id)
+            return
+
+        def deed() -> None:
+            self.crossed(self._ledger.release(hold.id))
+            self.lines.wake([leg.budget for leg in hold.legs])
+
+        self._book(deed)
+
     def crossed(self, granted: Granted) -> None:
         """Send the alerts that a step of the ledger decided on."""
         for crossing in granted.crossings:
