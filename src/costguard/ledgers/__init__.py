@@ -14,6 +14,9 @@ from ..ports import Ledger
 SCHEMES: Final[Mapping[str, str]] = {
     "memory": "costguard.ledgers.memory:open_memory",
     "sqlite": "costguard.ledgers.sqlite:open_sqlite",
+    "redis": "costguard.ledgers.redis:open_redis",
+    "rediss": "costguard.ledgers.redis:open_redis",
+    "unix": "costguard.ledgers.redis:open_redis",
 }
 """URL scheme to ``module:function``, where the function takes the URL. Another package adds its own with an entry
 point in the group ``costguard.ledgers``."""

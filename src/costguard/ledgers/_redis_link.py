@@ -1,0 +1,275 @@
+"""How the Redis ledger talks to its server: within a bounded time, or not at all.
+
+redis-py's own client waits 5 s and tries ten times, which no call to a model can afford. Here a step takes 250 ms to
+connect, 250 ms for its answer, is tried once more on a new connection, and takes 600 ms in all; after three failures
+in a row the next steps fail at once, until a probe succeeds. (The system's name resolution has a time-out of its own.)
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha1
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from .._shield import log
+from ..errors import ConfigError, LedgerUnavailableError, MissingExtraError
+
+CONNECT: Final = 0.25
+ANSWER: Final = 0.25
+TOTAL: Final = 0.6
+"""Seconds for a connection, for an answer, and for one step with its second try."""
+FAILURES: Final = 3
+PAUSE: Final = 5.0
+"""After so many failures in a row, so many seconds without trying."""
+IDLE: Final = 32
+"""Connections that are kept open for the next step."""
+
+_HINTS: Final = {
+    "Authentication": "check the user and password in its URL",
+    "NOAUTH": "check the user and password in its URL",
+    "NoPermission": "its user needs the commands EVAL, EVALSHA, MULTI, TIME and those on hashes and sorted sets",
+    "NOPERM": "its user needs the commands EVAL, EVALSHA, MULTI, TIME and those on hashes and sorted sets",
+    "ReadOnly": "it is a replica: name the primary in the URL",
+    "READONLY": "it is a replica: name the primary in the URL",
+    "OutOfMemory": "it is full: raise its maxmemory",
+    "OOM": "it is full: raise its maxmemory",
+    "BusyLoading": "it is still loading its data: wait for it",
+    "Moved": "it is a node of a cluster that does not keep this namespace: name the node that does",
+    "WRONGTYPE": "somebody else writes to its keys: use another namespace",
+    "Timeout": "check its load (redis-cli --latency) and the network on the way",
+}
+"""What to check, by a word in the error's class or text: inside a script Redis 6 wraps one error in another."""
+
+
+class Script:
+    """A Lua script of this package, with the book's arithmetic in front."""
+
+    def __init__(self, name: str) -> None:
+        here = Path(__file__).parent
+        self.text = "\n".join([(here / file).read_text(encoding="utf-8") for file in ("_book.lua", f"{name}.lua")])
+        self.sha = sha1(self.text.encode()).hexdigest()  # noqa: S324 - it is Redis's name for it, not a protection
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call of a script."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[object]
+
+    def command(self, *, whole: bool = False) -> tuple[object, ...]:
+        """Its command: by its digest, or `whole` for a server that does not know it yet."""
+        name = ("EVAL", self.script.text) if whole else ("EVALSHA", self.script.sha)
+        return (*name, len(self.keys), *self.keys, *self.args)
+
+
+@dataclass
+class _Here:
+    """What belongs to one process: a forked child has sockets, locks and failures of its own."""
+
+    pid: int = field(default_factory=os.getpid)
+    idle: deque[Any] = field(default_factory=deque)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    failures: int = 0
+    shut_until: float = 0.0
+    checked: bool = False
+
+
+class Link:
+    """Connections to one server. Safe for threads, forks, and interrupts in the middle of an exchange.
+
+    Args:
+        url: as redis-py reads it.
+
+    Raises:
+        MissingExtraError: redis-py is not installed.
+        ConfigError: the URL or one of its options is not understood.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._redis: Any = import_module("redis")
+        except ImportError as error:
+            raise MissingExtraError("redis") from error
+        parts = urlsplit(url)
+        # Without the password, for messages.
+        self.where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self._inherited: list[_Here] = []
+        self._here = _Here()
+        try:
+            self._options = self._read(url)
+            self._connection(CONNECT)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"ledger {self.where}: {error}") from error
+
+    def ask(self, *commands: Sequence[object]) -> list[Any]:
+        """Send commands together and return their answers.
+
+        Raises:
+            LedgerUnavailableError: no answer in time, or an error for an answer.
+        """
+        answers = self._exchange(commands)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise self._unavailable(answer)
+        return answers
+
+    def run(self, *asks: Ask) -> list[Any]:
+        """Run scripts, sent together. Raises as `ask`."""
+        answers = self._exchange([ask.command() for ask in asks])
+        unheard = self._redis.exceptions.NoScriptError
+        unknown = [place for place, answer in enumerate(answers) if isinstance(answer, unheard)]
+        if unknown:
+            # The server was restarted, or its scripts were flushed: EVAL tells it once more.
+            for place, answer in zip(
+                unknown, self._exchange([asks[place].command(whole=True) for place in unknown]), strict=True
+            ):
+                answers[place] = answer
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise self._unavailable(answer)
+        return answers
+
+    def close(self) -> None:
+        """Close what is open; the next step connects again."""
+        self._drop(self._mine())
+
+    # -- one exchange
+
+    def _exchange(self, commands: Sequence[Sequence[object]]) -> list[Any]:
+        here = self._mine()
+        self._enter(here)
+        until = time.monotonic() + TOTAL
+        try:
+            try:
+                answers = self._once(here, commands, self._taken(here))
+            except self._transport as error:
+                # The other idle connections are probably as dead as this one.
+                self._drop(here)
+                left = until - time.monotonic()
+                if left < TOTAL / 20 or isinstance(error, self._redis.exceptions.AuthenticationError):
+                    raise
+                answers = self._once(here, commands, self._connection(min(CONNECT, left / 2)))
+        except self._transport as error:
+            with here.lock:
+                here.failures += 1
+                if here.failures >= FAILURES:
+                    here.shut_until = time.monotonic() + PAUSE
+            raise self._unavailable(error) from error
+        here.failures = 0
+        if not here.checked:
+            here.checked = True
+            self._check_server()
+        return answers
+
+    def _once(self, here: _Here, commands: Sequence[Sequence[object]], connection: Any) -> list[Any]:
+        answers: list[Any] = []
+        try:
+            connection.connect()
+            connection.send_packed_command(connection.pack_commands(commands))
+            for _ in commands:
+                try:
+                    answers.append(connection.read_response())
+                except self._redis.exceptions.ResponseError as error:
+                    answers.append(error)
+        except BaseException:
+            # Its answer may still come: nobody may take it for that of the next step.
+            connection.disconnect()
+            raise
+        if connection.socket_timeout == ANSWER and len(here.idle) < IDLE:
+            here.idle.append(connection)
+        else:
+            connection.disconnect()
+        return answers
+
+    def _enter(self, here: _Here) -> None:
+        """Fail at once while the server is given up; let one probe through when the pause is over."""
+        if not here.shut_until:
+            return
+        with here.lock:
+            now = time.monotonic()
+            if here.failures >= FAILURES and now < here.shut_until:
+                raise LedgerUnavailableError(
+                    f"the ledger {self.where} failed {here.failures} times in a row and is tried again in"
+                    f" {here.shut_until - now:.1f} s; check that the server runs and can be reached from here"
+                )
+            here.shut_until = now + PAUSE if here.failures >= FAILURES else 0.0
+
+    # -- connections
+
+    def _read(self, url: str) -> dict[str, Any]:
+        options: dict[str, Any] = self._redis.connection.parse_url(url)
+        self._kind = options.pop("connection_class", self._redis.connection.Connection)
+        exceptions = self._redis.exceptions
+        self._transport = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+        options |= {"protocol": 2, "decode_responses": True}
+        # Telling the server the driver's name and version would take two more round trips.
+        takes = inspect.signature(self._redis.connection.AbstractConnection.__init__).parameters
+        options |= {"driver_info": None} if "driver_info" in takes else {"lib_name": None, "lib_version": None}
+        return options
+
+    def _connection(self, share: float) -> Any:
+        """A new connection, not yet open, that takes at most `share` seconds to connect and again to answer."""
+        never = self._redis.retry.Retry(self._redis.backoff.NoBackoff(), 0)
+        timeouts: dict[str, Any] = {"socket_timeout": min(ANSWER, share)}
+        if "path" not in self._options:
+            timeouts["socket_connect_timeout"] = share
+        return self._kind(**{**self._options, **timeouts, "retry": never, "retry_on_timeout": False})
+
+    def _taken(self, here: _Here) -> Any:
+        try:
+            return here.idle.pop()
+        except IndexError:
+            return self._connection(CONNECT)
+
+    def _drop(self, here: _Here) -> None:
+        while here.idle:
+            try:
+                connection = here.idle.pop()
+            except IndexError:  # another thread took it
+                return
+            connection.disconnect()
+
+    def _mine(self) -> _Here:
+        here = self._here
+        if here.pid != os.getpid():
+            # The parent's connections are neither used nor closed in a child.
+            self._inherited.append(here)
+            here = self._here = _Here()
+        return here
+
+    # -- what went wrong, and what might
+
+    def _check_server(self) -> None:
+        """Warn, once a process, of a server that is set up to lose what it counts."""
+        try:
+            told = "\n".join(self.ask(("INFO", "memory"), ("INFO", "persistence")))
+        except LedgerUnavailableError as error:
+            log.debug("the settings of %s cannot be read: %s", self.where, error)
+            return
+        settings = dict(line.split(":", 1) for line in told.split() if ":" in line)
+        if (policy := settings.get("maxmemory_policy", "noeviction")) != "noeviction":
+            log.warning(
+                "the ledger %s may throw budgets away when its memory is full: set maxmemory-policy to noeviction"
+                " (it is %s)", self.where, policy,
+            )  # fmt: skip
+        if settings.get("aof_enabled") == "0":
+            log.warning("the ledger %s forgets at a restart what was spent: set appendonly to yes", self.where)
+
+    def _unavailable(self, error: Exception) -> LedgerUnavailableError:
+        text = f"{type(error).__name__} {error}"
+        hint = next((hint for word, hint in _HINTS.items() if word in text), None)
+        if isinstance(error, self._transport):
+            hint = hint or "check that the server runs and can be reached from here"
+        hint = hint or "check that it is Redis or Valkey 6.2 or newer"
+        return LedgerUnavailableError(f"the ledger {self.where} cannot be used: {error}; {hint}")

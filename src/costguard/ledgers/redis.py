@@ -1,0 +1,296 @@
+"""One book for many hosts, in Redis or Valkey 6.2 or newer.
+
+Each step is one Lua script, which Redis runs alone: it reads every window it needs, then changes all of them or none.
+The scripts (beside this file) do what `costguard._book` does, and are checked against it. All keys of a namespace
+carry one hash tag, so a script finds them on one node.
+
+What must be set up on the server: ``maxmemory-policy noeviction``, and ``appendonly yes``. A server that loses writes
+it had acknowledged would hand out money again, so each client remembers the ledger's epoch and the number of its last
+write; when they are gone or go back it refuses to reserve until `RedisLedger.accept_loss`.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final, Literal
+from urllib.parse import parse_qsl, urlencode
+
+from .._book import IdempotencyConflictError
+from .._shield import log
+from .._types import Balance, Crossing, Granted, Hold, Leg, Nano, Refusal, Refused
+from ..errors import ConfigError, LedgerUnavailableError
+from ._redis_link import Ask, Link, Script
+from ._stepped import REMEMBERED, legs_as_json, legs_from_json
+
+Clock = Literal["server", "client"]
+
+KEPT: Final = 7 * 86400.0
+"""Seconds that a window's books are kept after its end."""
+BATCH: Final = 200
+"""Holds that are charged, and windows that are forgotten, in one round trip of the reaper."""
+ROUNDS: Final = 50
+"""Round trips of the reaper, at most, before it lets others work."""
+OWN: Final = 10_000
+"""Open holds of this process whose legs are remembered, which spares their end a round trip."""
+LARGEST: Final = 2**53
+"""Redis compares doubles, exact up to here; limits are below it."""
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_RESERVE, _EXTEND, _FINISH = Script("reserve"), Script("extend"), Script("finish")
+_DUE, _FORGET = Script("due"), Script("forget")
+_LOST: Final = (
+    "the ledger {where} lost writes that it had acknowledged (it was flushed, restarted without appendonly, or failed"
+    " over): its books say less than was spent; check them, then call RedisLedger.accept_loss() or restart"
+)
+
+
+class RedisLedger:
+    """Counts in Redis, shared by every process of every host that names the same server and namespace.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``, with redis-py's options.
+        namespace: names the books; each has its own, on one node of a cluster.
+        clock: whose clock ends leases. With ``server`` a lease is a length of time that the server counts, so a client
+            whose clock is wrong neither loses its holds nor charges those of others; with ``client`` the reaper goes
+            by the instant it is given, for tests and replays.
+        keep: seconds that a window's books are kept after its end.
+
+    Raises:
+        MissingExtraError: redis-py is not installed.
+        ConfigError: the URL, an option of it or the namespace is malformed.
+    """
+
+    inline = False
+
+    def __init__(self, url: str, *, namespace: str = "default", clock: Clock = "server", keep: float = KEPT) -> None:
+        if not _NAMESPACE.fullmatch(namespace):
+            raise ConfigError(f"namespace={namespace!r}: use up to 64 letters, digits and . _ -")
+        if clock not in ("server", "client"):
+            raise ConfigError(f"clock={clock!r}: allowed are 'server' and 'client'")
+        self._link = Link(url)
+        self._prefix = f"cg:{{{namespace}}}:"
+        self._books = tuple(self._prefix + name for name in ("meta", "leases", "windows"))
+        self._clock = clock
+        self._keep = keep
+        self._own: dict[str, tuple[Leg, ...]] = {}
+        self._orphans: dict[str, tuple[Leg, ...]] = {}
+        # The ledger's epoch and the number of its last write, as last seen.
+        self._history = ("", 0)
+        self._lost = False
+
+    def reserve(self, hold: Hold) -> Granted | Refused:
+        """See `costguard.ports.Ledger.reserve`."""
+        _check(hold.amount)
+        self._open()
+        return self._reserve(hold, self._history)
+
+    def extend(self, id: str, amount: Nano) -> Granted | Refused:
+        """See `costguard.ports.Ledger.extend`."""
+        _check(amount)
+        self._open()
+        legs, word, history = self._own.get(id, ()), secrets.token_hex(8), self._history
+        reply = self._ask(_EXTEND, id, legs, *history, self._prefix, amount, word, self._keep)
+        if reply[0] == "legs":
+            legs = legs_from_json(reply[3])
+            reply = self._ask(_EXTEND, id, legs, *history, self._prefix, amount, word, self._keep)
+        if reply[0] == "unknown" and id in self._orphans:
+            raise LedgerUnavailableError(f"hold {id} is gone with what the ledger lost")
+        if reply[0] == "conflict":
+            raise IdempotencyConflictError(f"hold {id} is {reply[3]}, so it cannot be extended")
+        return self._answer(id, reply, legs, amount)
+
+    def settle(self, id: str, actual: Nano) -> Granted:
+        """See `costguard.ports.Ledger.settle`."""
+        _check(actual)
+        return self._finish(id, "settled", actual)
+
+    def release(self, id: str) -> Granted:
+        """See `costguard.ports.Ledger.release`."""
+        return self._finish(id, "released", 0)
+
+    def balances(self, legs: Sequence[Leg]) -> Sequence[Balance]:
+        """See `costguard.ports.Ledger.balances`."""
+        if not legs:
+            return []
+        reads = [("HMGET", self._prefix + _window(leg), *_fields(leg)) for leg in legs]
+        rows = self._link.ask(("MULTI",), *reads, ("EXEC",))[-1]
+        return [
+            Balance(leg, sum([int(one or 0) for one in row[::2]]), sum([int(one or 0) for one in row[1::2]]))
+            for leg, row in zip(legs, rows, strict=True)
+        ]
+
+    def reap(self, now: float) -> Sequence[Granted]:
+        """See `costguard.ports.Ledger.reap`. The server's clock decides what is over, unless ``clock="client"``."""
+        at = "" if self._clock == "server" else repr(now)
+        charged: list[Granted] = []
+        for _ in range(ROUNDS):
+            ids, windows = self._link.run(Ask(_DUE, self._books, (at, self._keep, BATCH)))[0]
+            charged += self._expire(ids, at)
+            if windows:
+                keys = [member[1:] if member[0] == "w" else member.partition(":")[2] for member in windows]
+                self._link.run(Ask(_FORGET, (*self._books, self._books[0], *keys), windows))
+            if len(ids) < BATCH:
+                break
+        return charged
+
+    def close(self) -> None:
+        """Close the connections; the next step opens them again."""
+        self._link.close()
+
+    def accept_loss(self) -> None:
+        """Go on with the books as they are, after the ledger lost writes it had acknowledged.
+
+        Until then reservations raise `LedgerUnavailableError`. Correct the books first if more was spent than they
+        say; calls of this process that are still open are booked again when they end. Each process accepts for itself.
+        """
+        self._history = ("", 0)
+        self._lost = False
+
+    # -- inner
+
+    def _reserve(self, hold: Hold, history: tuple[str, int]) -> Granted | Refused:
+        lease, text = hold.expires - time.time(), legs_as_json(hold.legs)
+        reply = self._ask(
+            _RESERVE, hold.id, hold.legs, *history, secrets.token_hex(8), self._prefix, hold.id, hold.amount,
+            repr(hold.expires), repr(lease), self._clock, text, self._keep,
+        )  # fmt: skip
+        if reply[0] == "conflict":
+            raise IdempotencyConflictError(f"hold {hold.id} was made with other figures before")
+        return self._answer(hold.id, reply, hold.legs, hold.amount)
+
+    def _answer(self, id: str, reply: Sequence[Any], legs: Sequence[Leg], amount: Nano) -> Granted | Refused:
+        match reply[0]:
+            case "granted":
+                if len(self._own) >= OWN:
+                    self._own.clear()
+                self._own[id] = tuple(legs)
+                return Granted()
+            case "refused":
+                return Refused(tuple(Refusal(legs[int(at)], int(p), int(h), amount) for at, p, h in reply[3]))
+            case "unknown":
+                raise KeyError(f"no hold {id}")
+            case _:
+                raise self._loss()
+
+    def _finish(self, id: str, to: str, actual: Nano) -> Granted:
+        legs = self._own.get(id, ())
+        reply = self._link.run(self._end(id, legs, to, actual))[0]
+        if reply[0] == "legs":
+            legs = legs_from_json(reply[4])
+            reply = self._link.run(self._end(id, legs, to, actual))[0]
+        self._note(reply)
+        if reply[0] == "unknown":
+            return self._book_anew(id, to, actual)
+        if reply[0] == "conflict" and (reply[4], to) == ("settled", "settled"):
+            raise IdempotencyConflictError(f"hold {id} was settled at {reply[5]} before, now {actual}")
+        if reply[0] == "conflict":
+            raise IdempotencyConflictError(f"hold {id} is {reply[4]}; it cannot become {to}")
+        self._own.pop(id, None)
+        self._orphans.pop(id, None)
+        return _granted(reply, legs)
+
+    def _book_anew(self, id: str, to: str, actual: Nano) -> Granted:
+        """End a hold that the ledger does not know: one it lost is made again, at zero, which nothing refuses."""
+        legs = self._orphans.get(id)
+        if legs is None:
+            raise KeyError(f"no hold {id}")
+        if to == "released":
+            self._orphans.pop(id, None)
+            return Granted()
+        self._reserve(Hold(id, 0, legs, time.time() + REMEMBERED), ("", 0))
+        return self._finish(id, to, actual)
+
+    def _expire(self, ids: Sequence[str], at: str) -> list[Granted]:
+        if not ids:
+            return []
+        texts = self._link.ask(*[("HGET", f"{self._prefix}hold:{id}", "legs") for id in ids])
+        legs = [legs_from_json(text or "[]") for text in texts]
+        replies = self._link.run(*[self._end(id, own, "expired", 0, at) for id, own in zip(ids, legs, strict=True)])
+        for reply in replies:
+            self._note(reply)
+        return [_granted(reply, own) for reply, own in zip(replies, legs, strict=True) if reply[0] == "granted"]
+
+    def _end(self, id: str, legs: Sequence[Leg], to: str, actual: Nano, at: str = "") -> Ask:
+        args = (*self._history, self._prefix, id, to, actual, self._keep, int(REMEMBERED), at)
+        return Ask(_FINISH, self._keys(id, legs), args)
+
+    def _keys(self, id: str, legs: Sequence[Leg]) -> list[str]:
+        return [*self._books, f"{self._prefix}hold:{id}", *[self._prefix + _window(leg) for leg in legs]]
+
+    def _ask(self, script: Script, id: str, legs: Sequence[Leg], *args: object) -> Sequence[Any]:
+        reply: Sequence[Any] = self._link.run(Ask(script, self._keys(id, legs), args))[0]
+        if reply[0] != "lost":
+            self._saw(reply)
+        return reply
+
+    # -- what the ledger lost
+
+    def _open(self) -> None:
+        if self._lost:
+            raise self._loss()
+
+    def _note(self, reply: Sequence[Any]) -> None:
+        if reply[3]:
+            self._loss()
+        else:
+            self._saw(reply)
+
+    def _saw(self, reply: Sequence[Any]) -> None:
+        if reply[2] and not self._lost:
+            self._history = (reply[2], int(reply[1]))
+
+    def _loss(self) -> LedgerUnavailableError:
+        """Reserve nothing more, and remember whose holds may be gone."""
+        error = LedgerUnavailableError(_LOST.format(where=self._link.where))
+        if not self._lost:
+            self._lost = True
+            self._orphans |= self._own
+            log.error("%s", error)
+        return error
+
+
+def _check(amount: Nano) -> None:
+    if amount < 0:
+        raise ValueError(f"{amount} nano-dollars: an amount of money is never negative")
+    if amount > LARGEST:
+        raise ValueError(f"{amount} nano-dollars: Redis counts amounts up to {LARGEST}")
+
+
+def _granted(reply: Sequence[Any], legs: Sequence[Leg]) -> Granted:
+    crossings = [(legs[int(leg)], int(mark), int(spent)) for leg, mark, spent in reply[4]]
+    return Granted(tuple(Crossing(leg, leg.marks[mark][0], spent) for leg, mark, spent in crossings))
+
+
+def _window(leg: Leg) -> str:
+    return _window_name(leg.budget, leg.window, bool(leg.slots))
+
+
+@lru_cache(maxsize=1024)
+def _window_name(budget: str, window: str, rolling: bool) -> str:
+    """The key of a window; the length in it keeps one budget's ``a:b`` apart from another's. See `named` in Lua."""
+    return f"rolling:{budget}" if rolling else f"w:{len(budget.encode())}:{budget}:{window}"
+
+
+def _fields(leg: Leg) -> list[str]:
+    """Spent and held of every slot that a leg's window is made of."""
+    if not leg.slots:
+        return ["p", "h"]
+    this = int(leg.window)
+    return [kind + str(slot) for slot in range(this - leg.slots, this + 1) for kind in "ph"]
+
+
+def open_redis(url: str) -> RedisLedger:
+    """Open ``redis://host:6379/0``, ``rediss://`` or ``unix:///path``, with ``?namespace=acme`` and redis-py's options.
+
+    Raises:
+        MissingExtraError: redis-py is not installed.
+        ConfigError: it is malformed.
+    """
+    server, _, query = url.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    namespace = options.pop("namespace", "default")
+    return RedisLedger(f"{server}?{urlencode(options)}", namespace=namespace)
