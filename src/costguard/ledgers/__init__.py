@@ -13,6 +13,8 @@ from ..ports import Ledger
 
 SCHEMES: Final[Mapping[str, str]] = {
     "memory": "costguard.ledgers.memory:open_memory",
+    "postgres": "costguard.ledgers.postgres:open_postgres",
+    "postgresql": "costguard.ledgers.postgres:open_postgres",
     "sqlite": "costguard.ledgers.sqlite:open_sqlite",
     "redis": "costguard.ledgers.redis:open_redis",
     "rediss": "costguard.ledgers.redis:open_redis",

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .._book import Entry, Row, State, Step, WindowKey, balance, expire, extend, release, reserve, settle
 from .._types import Balance, Granted, Hold, Leg, Nano, Refused
+
+T = TypeVar("T")
 
 REMEMBERED = 86400.0
 """Seconds that an ended hold is remembered, so that a repeated settle stays harmless."""
@@ -48,23 +49,27 @@ class Transaction(Protocol):
 class SteppedLedger:
     """A ledger that runs the book's steps in transactions.
 
-    Subclasses give `_transaction`, a context manager that commits at its end and rolls back on any exception.
+    Subclasses give `_transact`, which runs a function in a transaction, commits at its end and rolls back on any
+    exception. Because ids make every step safe to repeat, it may run the function again when a connection broke.
     """
 
     inline = False
 
-    def _transaction(self) -> AbstractContextManager[Transaction]:
+    def _transact(self, work: Callable[[Transaction], T]) -> T:
         raise NotImplementedError
 
     def reserve(self, hold: Hold) -> Granted | Refused:
         """See `costguard.ports.Ledger.reserve`."""
-        with self._transaction() as store:
+
+        def work(store: Transaction) -> Step:
             store.lock(leg.budget for leg in hold.legs)
             known = store.entry(hold.id)
             step = reserve(store.rows(hold.legs), {} if known is None else {hold.id: known}, hold)
             if step.entry is not None:
                 store.write(hold.id, step)
-        return step.reply
+            return step
+
+        return self._transact(work).reply
 
     def extend(self, id: str, amount: Nano) -> Granted | Refused:
         """See `costguard.ports.Ledger.extend`."""
@@ -80,21 +85,26 @@ class SteppedLedger:
 
     def balances(self, legs: Sequence[Leg]) -> Sequence[Balance]:
         """See `costguard.ports.Ledger.balances`."""
-        with self._transaction() as store:
-            books = store.rows(legs)
+        books = self._transact(lambda store: store.rows(legs))
         return [balance(books, leg) for leg in legs]
 
     def reap(self, now: float) -> Sequence[Granted]:
         """See `costguard.ports.Ledger.reap`."""
-        with self._transaction() as store:
-            overdue = store.overdue(now, BATCH)
-        charged = [granted(self._step(id, expire)) for id in overdue]
-        with self._transaction() as store:
-            store.forget(now, BATCH)
+        charged: list[Granted] = []
+        while True:
+            overdue = self._transact(lambda store: store.overdue(now, BATCH))
+            for id in overdue:
+                try:
+                    charged.append(granted(self._step(id, expire)))
+                except KeyError:
+                    continue  # another process charged it, so long after its lease that it was forgotten at once
+            if len(overdue) < BATCH:
+                break
+        self._transact(lambda store: store.forget(now, BATCH))
         return charged
 
     def _step(self, id: str, operation: Callable[..., Step], *figures: Nano) -> Step:
-        with self._transaction() as store:
+        def work(store: Transaction) -> Step:
             entry = store.entry(id)
             if entry is None:
                 raise KeyError(f"no hold {id}")
@@ -106,7 +116,9 @@ class SteppedLedger:
             step = operation(store.rows(entry.hold.legs), {id: entry}, id, *figures)
             if step.entry is not None:
                 store.write(id, step)
-        return step
+            return step
+
+        return self._transact(work)
 
 
 def granted(step: Step) -> Granted:

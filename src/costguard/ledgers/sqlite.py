@@ -2,7 +2,11 @@
 
 WAL mode and ``BEGIN IMMEDIATE``: a step holds the only write lock from its first look to its commit, so what it read
 is still true when it writes. In front of that stands a lock on a file beside the book, because SQLite's own waiting
-sleeps and starves: with it the waiting processes queue in the kernel, which also lets go when one dies.
+sleeps longer and longer and starves: with it the waiting processes take turns. It only orders them; the book is safe
+without it, so a process that hangs there keeps nobody out.
+
+The file belongs on a local disk. On NFS and the like neither locks nor WAL's shared memory can be relied on: use the
+PostgreSQL or the Redis ledger for several hosts.
 """
 
 from __future__ import annotations
@@ -10,16 +14,17 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, Final, Literal, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+from weakref import WeakSet
 
-from .._book import Entry, Row, Step, WindowKey
-from .._types import Leg
 from ..errors import ConfigError, LedgerUnavailableError
-from ._stepped import REMEMBERED, SteppedLedger, entry_from, legs_as_json, slot_range
+from ._sqlite_book import SQLiteTransaction, migrate
+from ._stepped import SteppedLedger, Transaction
 
 try:
     import fcntl
@@ -27,32 +32,27 @@ except ImportError:  # pragma: no cover - Windows has no fcntl; SQLite's own wai
     fcntl = None  # type: ignore[assignment]
 
 Durability = Literal["process", "power"]
+T = TypeVar("T")
 
-BUSY_MS: Final = 5000
+PATIENCE: Final = 5.0
+"""Seconds that a step waits for others, all its waiting taken together."""
+TURN: Final = 1.0
+"""Seconds of those that it waits for its turn, before it tries without."""
 
-MIGRATIONS: Final = (
-    """
-    CREATE TABLE windows (
-        budget TEXT NOT NULL, window TEXT NOT NULL,
-        spent INTEGER NOT NULL, held INTEGER NOT NULL, fired REAL NOT NULL, ends REAL,
-        PRIMARY KEY (budget, window)
-    ) WITHOUT ROWID;
-    CREATE TABLE holds (
-        id TEXT PRIMARY KEY, state TEXT NOT NULL, amount INTEGER NOT NULL, first INTEGER NOT NULL,
-        booked INTEGER NOT NULL, expires REAL NOT NULL, legs TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX holds_open ON holds (expires) WHERE state = 'open';
-    CREATE INDEX holds_ended ON holds (expires) WHERE state != 'open';
-    """,
-)
-"""Each is applied once, in order; ``PRAGMA user_version`` tells how many were. Never edit one: add another."""
+_HINTS: Final = {
+    "SQLITE_BUSY": "another program has kept it locked all that time: end it, or see why it hangs",
+    "SQLITE_FULL": "its disk is full: free some space",
+    "SQLITE_CORRUPT": "it is damaged: move it away together with its -wal and -shm, or restore it from a backup",
+    "SQLITE_NOTADB": "it is another file: name one that does not exist yet, or an earlier ledger",
+}
 
 
 class SQLiteLedger(SteppedLedger):
     """Counts in an SQLite file on a local disk, shared by every process that opens it.
 
     Args:
-        path: the file; it is made when it does not exist. Two more, ``-wal`` and ``-lock``, stand beside it.
+        path: the file; it is made when it does not exist. Beside it stand others with ``-wal``, ``-shm`` and ``-lock``
+            at the end of their names.
         durability: ``process`` survives any crash of programs; ``power`` also survives a power failure, at the
             price of waiting for the disk in each step.
 
@@ -63,67 +63,91 @@ class SQLiteLedger(SteppedLedger):
     def __init__(self, path: str | os.PathLike[str], *, durability: Durability = "process") -> None:
         if durability not in ("process", "power"):
             raise ConfigError(f"durability={durability!r}: allowed are 'process' and 'power'")
-        self._path = Path(path)
+        # Absolute, because a program may change its directory later.
+        self._path = Path(path).absolute()
         self._durability = durability
         self._lock = threading.Lock()
-        self._pid = 0
+        self._pid = os.getpid()
         self._connection: sqlite3.Connection | None = None
         self._queue: int | None = None
+        self._place: tuple[int, int] | None = None
         self._inherited: list[Any] = []
-        with self._transaction():
-            pass
+        self._transact(lambda _: None)
+        _ledgers.add(self)
 
     def close(self) -> None:
         """Close the file; the next step opens it again."""
         with self._lock:
             self._disconnect()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[_SQLiteTransaction]:
+    def _transact(self, work: Callable[[Transaction], T]) -> T:
+        until = time.monotonic() + PATIENCE
         if self._pid != os.getpid():
             self._forked()
+        # Who waits here waits for threads whose own patience began earlier.
         with self._lock, self._translated():
-            connection = self._connected()
-            self._queue_up()
+            connection = self._connected(until)
             try:
+                self._queue_up(until)
+                self._check_place()
+                connection.execute(f"PRAGMA busy_timeout = {_milliseconds(until)}")
                 connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield _SQLiteTransaction(connection)
-                except BaseException:
-                    connection.execute("ROLLBACK")
-                    raise
+                result = work(SQLiteTransaction(connection))
                 connection.execute("COMMIT")
-            except sqlite3.Error:
-                # A commit that failed, on a full disk say, leaves the transaction open: start afresh.
+            except BaseException:
+                self._undo(connection)
+                raise
+            else:
+                return result
+            finally:
+                self._step_aside()
+
+    def _undo(self, connection: sqlite3.Connection) -> None:
+        """Leave no transaction open, whatever went wrong: a commit that failed, on a full disk say, leaves one."""
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._disconnect()
+
+    # -- the file
+
+    def _connected(self, until: float) -> sqlite3.Connection:
+        connection = self._connection
+        if connection is None:
+            try:
+                connection = self._connect(until)
+            except BaseException:
                 self._disconnect()
                 raise
             finally:
                 self._step_aside()
+        elif connection.in_transaction:
+            # An interrupt struck so that not even its own clean-up was run.
+            connection.execute("ROLLBACK")
+        return connection
 
-    def _forked(self) -> None:
-        """A child must neither use nor close what it inherited: it keeps the connection and opens its own."""
-        self._inherited.append((self._connection, self._queue))
-        self._lock = threading.Lock()
-        self._pid, self._connection, self._queue = os.getpid(), None, None
-
-    def _connected(self) -> sqlite3.Connection:
-        if self._connection is None:
+    def _connect(self, until: float) -> sqlite3.Connection:
+        if self._place is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(
-                self._path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False
-            )
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(f"PRAGMA synchronous={'FULL' if self._durability == 'power' else 'NORMAL'}")
-            if fcntl is not None:
-                self._queue = os.open(f"{self._path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            self._queue_up()
-            try:
-                _migrate(connection)
-            finally:
-                self._step_aside()
-            self._connection = connection
-        return self._connection
+        else:
+            self._check_place()
+        if fcntl is not None:
+            self._queue = os.open(f"{self._path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # Two processes that make the file at once would else fail to change its mode.
+        self._queue_up(until)
+        patience = _milliseconds(until) / 1000
+        connection = sqlite3.connect(self._path, timeout=patience, isolation_level=None, check_same_thread=False)
+        self._connection = connection
+        connection.row_factory = sqlite3.Row
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise sqlite3.OperationalError(f"its disk does not support WAL mode (it is in mode {mode})")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'power' else 'NORMAL'}")
+        migrate(connection)
+        found = self._path.stat()
+        self._place = (found.st_dev, found.st_ino)
+        return connection
 
     def _disconnect(self) -> None:
         connection, queue = self._connection, self._queue
@@ -133,94 +157,104 @@ class SQLiteLedger(SteppedLedger):
         if connection is not None:
             connection.close()
 
-    def _queue_up(self) -> None:
-        if self._queue is not None:
-            fcntl.lockf(self._queue, fcntl.LOCK_EX)
+    def _check_place(self) -> None:
+        """SQLite would go on counting in a file that was deleted, while others begin a new one beside it."""
+        try:
+            found = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            self._disconnect()
+            raise LedgerUnavailableError(
+                f"the ledger {self._path} was deleted while it was in use, and what it counted with it; restore it, or"
+                f" restart this program to begin a new one"
+            ) from error
+        if (found.st_dev, found.st_ino) != self._place:
+            self._disconnect()
+            self._place = None
+            raise LedgerUnavailableError(
+                f"the ledger {self._path} was replaced by another file while it was in use; the next calls count in"
+                f" that one"
+            )
+
+    # -- other processes
+
+    def _queue_up(self, until: float) -> None:
+        if self._queue is None:
+            return
+        until, pause = min(until, time.monotonic() + TURN), 0.0002
+        while True:
+            try:
+                # Not waiting in the kernel, where nothing but a signal would end it.
+                fcntl.flock(self._queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    return
+                time.sleep(pause)
+                pause = min(0.0008, pause * 1.5)
+            else:
+                return
 
     def _step_aside(self) -> None:
         if self._queue is not None:
-            fcntl.lockf(self._queue, fcntl.LOCK_UN)
+            fcntl.flock(self._queue, fcntl.LOCK_UN)
+
+    def _before_fork(self) -> None:
+        """Close the file. SQLite keeps its locks by process and file: a child that only inherited a connection, even
+        one it never used, would take the locks in its memory for its own."""
+        if self._lock.acquire(timeout=PATIENCE + TURN):
+            self._disconnect()
+
+    def _after_fork_in_parent(self) -> None:
+        if self._lock.locked():
+            self._lock.release()
+
+    def _forked(self) -> None:
+        """Where a child inherited a connection all the same, it must neither use nor close it."""
+        self._inherited.append((self._connection, self._queue))
+        self._lock = threading.Lock()
+        self._pid, self._connection, self._queue = os.getpid(), None, None
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise LedgerUnavailableError(
-                f"the ledger {self._path} cannot be used: {error}; check the path, its disk and its permissions"
-            ) from error
+            name = getattr(error, "sqlite_errorname", "")
+            hint = next((hint for prefix, hint in _HINTS.items() if name.startswith(prefix)), None)
+            hint = hint or "check the path, its disk and its permissions"
+            raise LedgerUnavailableError(f"the ledger {self._path} cannot be used: {error}; {hint}") from error
 
 
-class _SQLiteTransaction:
-    """See `costguard.ledgers._stepped.Transaction`; the whole file is locked while it lasts."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._run = connection.execute
-        self._run_each = connection.executemany
-
-    def lock(self, budgets: Iterable[str]) -> None:
-        """Nothing to do: ``BEGIN IMMEDIATE`` has locked the book."""
-
-    def rows(self, legs: Sequence[Leg]) -> dict[WindowKey, Row]:
-        """The rows that the windows of these legs are made of."""
-        found = {}
-        for leg in legs:
-            first, last = slot_range(leg) if leg.slots else (leg.window, leg.window)
-            for row in self._run(
-                "SELECT window, spent, held, fired, ends FROM windows WHERE budget = ? AND window BETWEEN ? AND ?",
-                (leg.budget, first, last),
-            ):
-                found[leg.budget, row["window"]] = Row(row["spent"], row["held"], row["fired"], row["ends"])
-        return found
-
-    def entry(self, id: str) -> Entry | None:
-        """The hold of this id."""
-        record = self._run("SELECT * FROM holds WHERE id = ?", (id,)).fetchone()
-        return None if record is None else entry_from(record)
-
-    def write(self, id: str, step: Step) -> None:
-        """Write what a step changed."""
-        entry = step.entry
-        assert entry is not None
-        self._run_each(
-            "INSERT INTO windows VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (budget, window) DO UPDATE SET"
-            " spent = excluded.spent, held = excluded.held, fired = excluded.fired",
-            [(*key, row.spent, row.held, row.fired, row.ends) for key, row in step.rows.items()],
-        )
-        self._run(
-            "INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-            " state = excluded.state, amount = excluded.amount, booked = excluded.booked",
-            (id, entry.state.value, entry.hold.amount, entry.first, entry.booked, entry.hold.expires,
-             legs_as_json(entry.hold.legs)),
-        )  # fmt: skip
-
-    def overdue(self, now: float, limit: int) -> list[str]:
-        """Open holds whose lease was over at `now`."""
-        query = "SELECT id FROM holds WHERE state = 'open' AND expires <= ? ORDER BY expires LIMIT ?"
-        return [record["id"] for record in self._run(query, (now, limit))]
-
-    def forget(self, now: float, limit: int) -> None:
-        """Delete windows that are over and holds that ended long ago."""
-        self._run(
-            "DELETE FROM holds WHERE id IN (SELECT id FROM holds WHERE state != 'open' AND expires < ? LIMIT ?)",
-            (now - REMEMBERED, limit),
-        )
-        self._run("DELETE FROM windows WHERE ends < ? AND held = 0", (now,))
+def _milliseconds(until: float) -> int:
+    return max(1, int(1000 * (until - time.monotonic())))
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        raise sqlite3.DatabaseError(f"it is of a newer costguard (schema {version}, this one knows {len(MIGRATIONS)})")
-    for number, migration in enumerate(MIGRATIONS[version:], version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {migration} PRAGMA user_version = {number}; COMMIT;")
+_ledgers: Final[WeakSet[SQLiteLedger]] = WeakSet()
+
+
+def _before_fork() -> None:
+    for ledger in list(_ledgers):
+        ledger._before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for ledger in list(_ledgers):
+        ledger._after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    for ledger in list(_ledgers):
+        ledger._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def open_sqlite(url: str) -> SQLiteLedger:
     """Open ``sqlite:///absolute/path.db`` or ``sqlite:relative.db``, with ``?durability=power`` if wanted.
 
     Raises:
-        ConfigError: it names no file.
+        ConfigError: it names no file, or an option that there is not.
     """
     parts = urlsplit(url)
     path = unquote(parts.path)
@@ -228,5 +262,7 @@ def open_sqlite(url: str) -> SQLiteLedger:
         raise ConfigError(f"ledger {url!r}: write sqlite:///absolute/path.db or sqlite:relative.db")
     if path.startswith("//"):
         path = path[1:]
-    durability: Any = parse_qs(parts.query).get("durability", ["process"])[0]
-    return SQLiteLedger(path, durability=durability)
+    options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if unknown := options.keys() - {"durability"}:
+        raise ConfigError(f"ledger {url!r}: there is no option {min(unknown)!r}, only durability")
+    return SQLiteLedger(path, **options)

@@ -1,0 +1,185 @@
+"""The tables of the PostgreSQL ledger, and its steps in SQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import Final
+
+from .._book import Entry, Row, Step, WindowKey
+from .._types import Leg
+from ._postgres_wire import Rows, Wire
+from ._stepped import REMEMBERED, entry_from, legs_as_json, slot_range
+
+MIGRATE: Final = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+    "{patience}",
+    "SELECT pg_advisory_xact_lock({lock})",
+    "CREATE SCHEMA IF NOT EXISTS {schema}",
+    """CREATE TABLE IF NOT EXISTS {schema}.migrations (
+        number integer PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now()
+    )""",
+)
+VERSION: Final = "SELECT coalesce(max(number), 0) FROM {schema}.migrations"
+MIGRATED: Final = "INSERT INTO {schema}.migrations (number) VALUES ({number})"
+
+MIGRATIONS: Final = (
+    (
+        """CREATE TABLE {schema}.windows (
+            budget text COLLATE "C" NOT NULL, "window" text COLLATE "C" NOT NULL,
+            spent bigint NOT NULL, held bigint NOT NULL, fired float8 NOT NULL, ends float8,
+            PRIMARY KEY (budget, "window")
+        )""",
+        """CREATE TABLE {schema}.holds (
+            id text COLLATE "C" PRIMARY KEY, state text NOT NULL, amount bigint NOT NULL, first bigint NOT NULL,
+            booked bigint NOT NULL, expires float8 NOT NULL, legs text NOT NULL
+        )""",
+        "CREATE INDEX windows_ends ON {schema}.windows (ends)",
+        "CREATE INDEX holds_open ON {schema}.holds (expires) WHERE state = 'open'",
+        "CREATE INDEX holds_ended ON {schema}.holds (expires) WHERE state <> 'open'",
+    ),
+)
+"""Each is applied once, in order; the table ``migrations`` tells which were. Never edit one: add another."""
+
+_ROWS: Final = 'SELECT budget, "window", spent, held, fired, ends FROM {schema}.windows WHERE {wanted}'
+_ENTRY: Final = "SELECT state, amount, first, booked, expires, legs FROM {schema}.holds WHERE id = {id}"
+_WRITE_ROWS: Final = """
+    INSERT INTO {schema}.windows VALUES {rows} ON CONFLICT (budget, "window")
+    DO UPDATE SET spent = excluded.spent, held = excluded.held, fired = excluded.fired"""
+_ADD: Final = "INSERT INTO {schema}.holds VALUES ({id}, '{state}', {amount}, {first}, {booked}, {expires}, {legs})"
+_CHANGE: Final = "UPDATE {schema}.holds SET state = '{state}', amount = {amount}, booked = {booked} WHERE id = {id}"
+_OVERDUE: Final = """
+    SELECT id FROM {schema}.holds WHERE state = 'open' AND expires <= {now} ORDER BY expires LIMIT {limit}"""
+_FORGET: Final = (
+    """DELETE FROM {schema}.holds WHERE id IN (
+        SELECT id FROM {schema}.holds WHERE state <> 'open' AND expires < {long_ago} LIMIT {limit}
+        FOR UPDATE SKIP LOCKED
+    )""",
+    """DELETE FROM {schema}.windows WHERE (budget, "window") IN (
+        SELECT budget, "window" FROM {schema}.windows WHERE ends < {now} AND held = 0 FOR UPDATE SKIP LOCKED
+    )""",
+)
+"""What another step has in hand is skipped: waiting for it in no particular order could wait for ever."""
+
+
+class PostgresTransaction:
+    """See `costguard.ledgers._stepped.Transaction`. What needs no answer is sent along with what does.
+
+    Args:
+        begin: the statements that open a transaction.
+    """
+
+    def __init__(self, wire: Wire, schema: str, begin: Sequence[str]) -> None:
+        self._wire = wire
+        self._schema = schema
+        self._queued = [*begin]
+        self._sent = False
+        self._new: set[str] = set()
+
+    def lock(self, budgets: Iterable[str]) -> None:
+        """Keep every other step on these budgets out until the end."""
+        keys = sorted({lock_key(self._schema, "budget", budget) for budget in budgets})
+        self._queued += [f"SELECT pg_advisory_xact_lock({key})" for key in keys]
+
+    def rows(self, legs: Sequence[Leg]) -> dict[WindowKey, Row]:
+        """The rows that the windows of these legs are made of, in one statement, which sees one moment."""
+        if not legs:
+            return {}
+        wanted, names = [], {}
+        for leg in legs:
+            first, last = slot_range(leg) if leg.slots else (leg.window, leg.window)
+            names[_ascii(leg.budget)] = leg.budget
+            between = f"BETWEEN {self._text(first)} AND {self._text(last)}"
+            wanted.append(f'(budget = {self._text(leg.budget)} AND "window" {between})')
+        return {
+            (names[budget or ""], _plain(window)): Row(
+                _int(spent), _int(held), float(fired or 0), None if ends is None else float(ends)
+            )
+            for budget, window, spent, held, fired, ends in self._ask(_ROWS, wanted=" OR ".join(wanted))
+        }
+
+    def entry(self, id: str) -> Entry | None:
+        """The hold of this id."""
+        found = self._ask(_ENTRY, id=self._text(id))
+        if not found:
+            self._new.add(id)
+            return None
+        self._new.discard(id)
+        state, amount, first, booked, expires, legs = found[0]
+        return entry_from({
+            "id": id, "state": state, "amount": _int(amount), "first": _int(first), "booked": _int(booked),
+            "expires": float(expires or 0), "legs": legs,
+        })  # fmt: skip
+
+    def write(self, id: str, step: Step) -> None:
+        """Write what a step changed."""
+        entry = step.entry
+        assert entry is not None
+        if step.rows:
+            rows = [
+                f"({self._text(budget)}, {self._text(window)}, {row.spent}, {row.held}, {_float(row.fired)},"
+                f" {_float(row.ends)})"
+                for (budget, window), row in step.rows.items()
+            ]
+            self._queue(_WRITE_ROWS, rows=", ".join(rows))
+        hold = entry.hold
+        # Of two first steps of one hold on different budgets, one fails to add it, and finds the other when repeated.
+        self._queue(
+            _ADD if id in self._new else _CHANGE, id=self._text(id), state=entry.state.value, amount=hold.amount,
+            first=entry.first, booked=entry.booked, expires=_float(hold.expires),
+            legs=self._wire.literal(legs_as_json(hold.legs)),
+        )  # fmt: skip
+
+    def overdue(self, now: float, limit: int) -> list[str]:
+        """Open holds whose lease was over at `now`."""
+        return [_plain(id) for (id,) in self._ask(_OVERDUE, now=_float(now), limit=limit)]
+
+    def forget(self, now: float, limit: int) -> None:
+        """Delete windows that are over and holds that ended long ago."""
+        for statement in _FORGET:
+            self._queue(statement, now=_float(now), long_ago=_float(now - REMEMBERED), limit=limit)
+
+    def commit(self) -> None:
+        """Make it all true at once."""
+        self._wire.ask(*self._queued, "COMMIT")
+
+    def undo(self) -> None:
+        """Give the locks back, with nothing changed."""
+        if self._sent:
+            self._wire.ask("ROLLBACK")
+
+    def _queue(self, statement: str, **values: object) -> None:
+        self._queued.append(statement.format(schema=self._schema, **values))
+
+    def _ask(self, query: str, **values: object) -> Rows:
+        self._queue(query, **values)
+        statements, self._queued, self._sent = self._queued, [], True
+        return self._wire.ask(*statements)[-1]
+
+    def _text(self, text: str) -> str:
+        return self._wire.literal(_ascii(text))
+
+
+def lock_key(*parts: str) -> int:
+    """The number of an advisory lock, the same on every host."""
+    digest = blake2b("\0".join(("costguard", *parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _ascii(text: str) -> str:
+    """Any text in letters that every database can keep, whatever its encoding."""
+    return json.dumps(text)[1:-1]
+
+
+def _plain(text: str | None) -> str:
+    plain: str = json.loads(f'"{text}"')
+    return plain
+
+
+def _int(text: str | None) -> int:
+    return int(text or 0)
+
+
+def _float(number: float | None) -> str:
+    return "NULL" if number is None else f"'{float(number)!r}'::float8"
