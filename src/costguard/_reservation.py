@@ -156,7 +156,7 @@ class Reservation:
         if smaller is not None:
             return smaller
         wait = min(budget.wait for budget in over) - self._patience
-        if wait > 0 and all(refusal.reason == "held" for refusal in refused.refusals):
+        if wait > 0 and self._only_held(hold, refused, over):
             return Wait(tuple(refusal.leg.budget for refusal in refused.refusals), wait)
         for budget, refusal in zip(over, refused.refusals, strict=True):
             self._exceeded(budget, refusal, refused)
@@ -231,9 +231,7 @@ class Reservation:
         return self._make(self.ceiling.expected(permille, self.covers), legs)
 
     def _clamped(self, hold: Hold, refused: Refused, over: Sequence[Budget]) -> Hold | None:
-        if self.call.cap is None or not self.proven or (self.cap is not None and self.cap <= MIN_OUTPUT):
-            return None
-        if not all(budget.clamp and budget.enforcement == "hard" for budget in over):
+        if not self._may_clamp(over) or (self.cap is not None and self.cap <= MIN_OUTPUT):
             return None
         room = min(refusal.room for refusal in refused.refusals)
         cap = min(self.ceiling.affordable(room), self.wanted, COLD_OUTPUT if self.cap is None else self.cap // 2)
@@ -245,11 +243,19 @@ class Reservation:
         self.cap = self.covers = cap
         return self._make(amount, hold.legs)
 
+    def _may_clamp(self, over: Sequence[Budget]) -> bool:
+        if self.call.cap is None or not self.proven:
+            return False
+        return all(budget.clamp and budget.enforcement == "hard" for budget in over)
+
+    def _may_slice(self, over: Sequence[Budget]) -> bool:
+        if not self.call.stream or not self.proven or self.call.output_unit is None:
+            return False
+        return self.call.cap is None or not all(budget.clamp for budget in over)
+
     def _sliced(self, hold: Hold, refused: Refused, over: Sequence[Budget]) -> Hold | None:
         """A stream that may not be clamped starts with a slice and grows; it is cut off when it cannot."""
-        if not self.call.stream or not self.proven or self.call.output_unit is None:
-            return None
-        if self.call.cap is not None and all(budget.clamp for budget in over):
+        if not self._may_slice(over):
             return None
         room = min(refusal.room for refusal in refused.refusals)
         amount = self.ceiling.amount(SLICE)
@@ -258,6 +264,15 @@ class Reservation:
         self.covers = SLICE
         self.proven = False
         return self._make(amount, hold.legs)
+
+    def _only_held(self, hold: Hold, refused: Refused, over: Sequence[Budget]) -> bool:
+        """Whether the call could be sent, perhaps for a shorter answer, were it not for other callers' holds."""
+        least = hold.amount
+        if self._may_clamp(over):
+            least = min(least, self.ceiling.amount(min(MIN_OUTPUT, self.wanted)))
+        elif self._may_slice(over):
+            least = min(least, self.ceiling.amount(SLICE))
+        return all(replace(refusal, needed=least).reason == "held" for refusal in refused.refusals)
 
     def _exceeded(self, budget: Budget, refusal: Refusal, refused: Refused, partial: str | None = None) -> None:
         others = tuple(other for other in refused.refusals if other is not refusal)

@@ -67,3 +67,29 @@ def test_who_waits_gets_what_a_dropped_answer_held(provider: LoopbackProvider) -
         del answer
         other.result(20)
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_could_have_a_shorter_answer_waits_for_the_holds_in_its_way(
+    stream: bool, provider: LoopbackProvider
+) -> None:
+    """The whole bound is more than the limit, but a clamped answer or a slice of a stream fits once the other ended."""
+    gate = threading.Event()
+    provider.reply = Reply(input_tokens="measured", output_tokens=100, gate=gate)
+    costguard.configure(budgets=[costguard.budget("$0.05", name="all", wait=20, clamp=not stream)])
+
+    def ask(_: int) -> None:
+        answer: Any = client.chat.completions.create(**ASK, max_tokens=8000, stream=stream)
+        if stream:
+            list(answer)
+
+    with openai.OpenAI(api_key="x", base_url=provider.openai_url) as client, ThreadPoolExecutor(6) as pool:
+        calls = [pool.submit(ask, number) for number in range(6)]
+        assert provider.wait_for_requests(1)
+        time.sleep(0.3)
+        over = [call for call in calls if call.done()]
+        gate.set()
+        assert [] == over
+        for call in calls:
+            call.result(20)
+    assert 6 == provider.count
