@@ -201,6 +201,22 @@ def test_another_process_can_end_a_hold(redis_url: str) -> None:
         ledger.close()
 
 
+def test_legs_are_known_again_however_their_figures_are_typed(redis_url: str) -> None:
+    """One process writes 5 and the other 5.0, and a tag holds half of a character."""
+    space = fresh()
+    here, there = RedisLedger(redis_url, namespace=space), RedisLedger(redis_url, namespace=space)
+    legs = [Leg("a\ud800", "w", 100, kind(0), kind(2e9), marks=((kind(50), 50),)) for kind in (int, float)]
+    expires = time.time() + 60
+    for number, ledger in enumerate((here, there, here)):
+        ledger.reserve(Hold(f"h{number}", 5, (legs[number % 2],), expires))
+    there.reserve(Hold("h0", 5, (legs[1],), expires))
+    for number in range(3):
+        assert Granted() == there.settle(f"h{number}", 4)
+    assert 12 == here.balances(legs)[0].spent
+    for ledger in (here, there):
+        ledger.close()
+
+
 def test_namespaces_are_books_of_their_own(redis_url: str) -> None:
     """Two programs on one server do not meet, unless they name the same one."""
     leg, space = Leg("b", "w", 100), fresh()

@@ -1,8 +1,9 @@
 -- The arithmetic of costguard._book for Redis, put in front of each of the scripts beside it.
 --
 -- KEYS: meta, leases, windows, hold, and then the window of each leg, all in one hash slot.
--- A leg is an array as `_stepped.legs_as_json` writes it:
---   budget, window, limit, starts, ends, hard, marks, scope, slots
+-- Each leg is told in one argument, as `_redis_told` writes it: its limit, 1 when it is hard, how many slots it is
+-- counted in and which this is (0 0 for a calendar window), when it can be forgotten (- for never), and its marks.
+-- The hold keeps the legs whole, as JSON, and a digest of it, which says whether a client told of the same legs.
 -- A window is a hash: p spent, h held, f the highest mark told. The slots of a rolling budget share one hash, with the
 -- slot's number behind each of the three names, and `last` for the newest slot.
 --
@@ -33,18 +34,18 @@ local function history(epoch, seq)
   return meta[1] or '', now, lost
 end
 
-local function suffix(leg)
-  return leg[9] == 0 and '' or string.format('%d', tonumber(leg[2]))
-end
-
--- Whether the client named the windows of these very legs.
-local function named(legs, prefix)
-  if #KEYS ~= BEFORE + #legs then return false end
-  for index, leg in ipairs(legs) do
-    local window = leg[9] == 0 and 'w:' .. #leg[1] .. ':' .. leg[1] .. ':' .. leg[2] or 'rolling:' .. leg[1]
-    if KEYS[BEFORE + index] ~= prefix .. window then return false end
+-- The legs told of from this argument on.
+local function legs_from(first)
+  local legs = {}
+  for index = 1, #KEYS - BEFORE do
+    local limit, hard, slots, slot, ends, marks =
+      string.match(ARGV[first + index - 1], '^(%S+) (%S+) (%S+) (%S+) (%S+)(.*)$')
+    legs[index] = {
+      key = KEYS[BEFORE + index], limit = tonumber(limit), hard = hard == '1', slots = tonumber(slots),
+      slot = tonumber(slot), suffix = slots == '0' and '' or slot, ends = tonumber(ends), marks = marks,
+    }
   end
-  return true
+  return legs
 end
 
 -- Where the run of `slots` + 1 amounts begins that has the largest sum; the first of equals.
@@ -65,49 +66,55 @@ local function sum(amounts, first, slots)
   return total
 end
 
--- The slots that share a rolling window with a leg's own: spent, held and marks told of each, oldest first.
-local function around(key, leg)
-  local this, slots = tonumber(leg[2]), leg[9]
-  -- Slots after the newest one are empty, and mostly this is the newest.
-  local newest = tonumber(redis.call('HGET', key, 'last') or this)
-  local upto = this + math.max(0, math.min(slots, newest - this))
-  local fields, count = {}, upto - this + slots + 1
-  for index = 1, count do
-    local slot = string.format('%d', this - slots + index - 1)
-    fields[3 * index - 2], fields[3 * index - 1], fields[3 * index] = 'p' .. slot, 'h' .. slot, 'f' .. slot
-  end
-  local found = redis.call('HMGET', key, unpack(fields))
-  local spent, held, fired = {}, {}, 0
-  for index = 1, count do
-    spent[index] = tonumber(found[3 * index - 2] or 0)
-    held[index] = tonumber(found[3 * index - 1] or 0)
-    fired = math.max(fired, tonumber(found[3 * index] or 0))
-  end
-  return spent, held, fired, found[3 * slots + 2] and true
+-- The slots that share a rolling window with a leg's own. Those after the newest one are empty, and mostly this is
+-- the newest.
+local function around(leg)
+  local newest = tonumber(redis.call('HGET', leg.key, 'last') or leg.slot)
+  return leg.slot - leg.slots, leg.slot + math.max(0, math.min(leg.slots, newest - leg.slot))
 end
 
 -- What is known of a leg's window: whether it is there; spent and held in the fullest window its call belongs to; the
--- most that is spent in one; the highest mark told.
-local function read(key, leg)
-  local slots = leg[9]
+-- most that is spent in one.
+local function read(leg)
+  local slots = leg.slots
   if slots == 0 then
-    local row = redis.call('HMGET', key, 'p', 'h', 'f')
-    local spent, held = tonumber(row[1] or 0), tonumber(row[2] or 0)
-    return {known = row[2] and true, spent = spent, held = held, most = spent, fired = tonumber(row[3] or 0)}
+    local row = redis.call('HMGET', leg.key, 'p', 'h')
+    local spent = tonumber(row[1] or 0)
+    return {known = row[2] and true, spent = spent, held = tonumber(row[2] or 0), most = spent}
   end
-  local spent, held, fired, known = around(key, leg)
-  local both = {}
-  for index = 1, #spent do both[index] = spent[index] + held[index] end
+  local oldest, newest = around(leg)
+  local fields, count = {}, newest - oldest + 1
+  for index = 1, count do
+    local slot = oldest + index - 1
+    fields[index], fields[count + index] = 'p' .. slot, 'h' .. slot
+  end
+  local found = redis.call('HMGET', leg.key, unpack(fields))
+  local spent, held, both = {}, {}, {}
+  for index = 1, count do
+    spent[index], held[index] = tonumber(found[index] or 0), tonumber(found[count + index] or 0)
+    both[index] = spent[index] + held[index]
+  end
   local first = peak(both, slots)
   return {
-    known = known, spent = sum(spent, first, slots), held = sum(held, first, slots),
-    most = sum(spent, peak(spent, slots), slots), fired = fired,
+    known = found[count + slots + 1] and true,
+    spent = sum(spent, first, slots), held = sum(held, first, slots), most = sum(spent, peak(spent, slots), slots),
   }
+end
+
+-- The highest mark told of a leg's window.
+local function fired(leg)
+  if leg.slots == 0 then return tonumber(redis.call('HGET', leg.key, 'f') or 0) end
+  local fields, highest, oldest, newest = {}, 0, around(leg)
+  for slot = oldest, newest do fields[#fields + 1] = 'f' .. slot end
+  for _, mark in ipairs(redis.call('HMGET', leg.key, unpack(fields))) do
+    highest = math.max(highest, tonumber(mark or 0))
+  end
+  return highest
 end
 
 local function read_all(legs)
   local rows = {}
-  for index, leg in ipairs(legs) do rows[index] = read(KEYS[BEFORE + index], leg) end
+  for index, leg in ipairs(legs) do rows[index] = read(leg) end
   return rows
 end
 
@@ -117,7 +124,7 @@ local function refusals(legs, rows, amount)
   for index, leg in ipairs(legs) do
     local row = rows[index]
     -- A call that costs nothing passes a spent budget.
-    if leg[6] and amount > 0 and row.spent + row.held + amount > leg[3] then
+    if leg.hard and amount > 0 and row.spent + row.held + amount > leg.limit then
       table.insert(found, {tostring(index - 1), whole(row.spent), whole(row.held)})
     end
   end
@@ -125,23 +132,21 @@ local function refusals(legs, rows, amount)
 end
 
 -- Note when a new window can be forgotten: at its end, or for a slot once no rolling window reaches it.
-local function noted(key, leg, keep)
-  if leg[9] > 0 then
-    local newest = tonumber(redis.call('HGET', key, 'last') or -1)
-    redis.call('HSET', key, 'last', string.format('%d', math.max(newest, tonumber(leg[2]))))
+local function noted(leg, keep)
+  if leg.slots > 0 then
+    local newest = tonumber(redis.call('HGET', leg.key, 'last') or -1)
+    redis.call('HSET', leg.key, 'last', string.format('%d', math.max(newest, leg.slot)))
   end
-  if leg[5] == cjson.null then return end
-  local ends = leg[5] + leg[9] * (leg[5] - leg[4])
-  local member = leg[9] == 0 and 'w' .. key or 'r' .. suffix(leg) .. ':' .. key
-  redis.call('ZADD', WINDOWS, string.format('%.17g', ends), member)
+  if not leg.ends then return end
+  local member = leg.slots == 0 and 'w' .. leg.key or 'r' .. leg.suffix .. ':' .. leg.key
+  redis.call('ZADD', WINDOWS, string.format('%.17g', leg.ends), member)
   -- The reaper forgets it; this is for when nobody reaps. A client whose clock is behind still gets its window.
-  redis.call('EXPIRE', key, math.ceil(math.max(0, ends - clock()) + keep + 86400))
+  redis.call('EXPIRE', leg.key, math.ceil(math.max(0, leg.ends - clock()) + keep + 86400))
 end
 
 local function hold(legs, rows, amount, keep)
   for index, leg in ipairs(legs) do
-    local key = KEYS[BEFORE + index]
-    redis.call('HINCRBY', key, 'h' .. suffix(leg), amount)
-    if not rows[index].known then noted(key, leg, keep) end
+    redis.call('HINCRBY', leg.key, 'h' .. leg.suffix, amount)
+    if not rows[index].known then noted(leg, keep) end
   end
 end

@@ -212,7 +212,8 @@ class Link:
         self._kind = options.pop("connection_class", self._redis.connection.Connection)
         exceptions = self._redis.exceptions
         self._transport = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
-        options |= {"protocol": 2, "decode_responses": True}
+        # A tag may hold half of a surrogate pair, as file names do.
+        options |= {"protocol": 2, "decode_responses": True, "encoding_errors": "surrogatepass"}
         # Telling the server the driver's name and version would take two more round trips.
         takes = inspect.signature(self._redis.connection.AbstractConnection.__init__).parameters
         options |= {"driver_info": None} if "driver_info" in takes else {"lib_name": None, "lib_version": None}

@@ -1,15 +1,15 @@
 -- End a hold: book what the call did cost, nothing, or, when its lease is over, all that was held. It never refuses.
--- ARGV: epoch and seq as last seen, prefix, id, the state to end in, actual, keep, seconds to remember it for,
--- and for a lease the instant it must be over at ('' for the server's own clock).
+-- ARGV: epoch and seq as last seen, id, the state to end in, actual, keep, seconds to remember it for, the instant a
+-- lease must be over at ('' for the server's own clock), the digest of the legs, and then each leg.
 local epoch, seq, lost = history(ARGV[1], ARGV[2])
-local id, to, actual, keep = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
+local id, to, actual, keep = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 
 local function ended(kind, ...)
   -- Money that is spent is booked even when writes were lost; the client is told so in the same breath.
   return reply(kind, seq, epoch, lost and 1 or 0, ...)
 end
 
-local known = redis.call('HMGET', HOLD, 'state', 'amount', 'booked', 'legs')
+local known = redis.call('HMGET', HOLD, 'state', 'amount', 'booked', 'digest')
 local state, amount, booked = known[1], known[2], known[3]
 if not state then
   if to == 'expired' then redis.call('ZREM', LEASES, id) end
@@ -24,36 +24,44 @@ if state == 'settled' or state == 'released' then return ended('conflict', state
 
 if to == 'expired' then
   local lease = redis.call('ZSCORE', LEASES, id)
-  local now = ARGV[9] == '' and clock() or tonumber(ARGV[9])
+  local now = ARGV[8] == '' and clock() or tonumber(ARGV[8])
   if lease and tonumber(lease) > now then return ended('nothing') end
   actual = amount
 end
-local legs = cjson.decode(known[4])
-if not named(legs, ARGV[3]) then return ended('legs', known[4]) end
+if known[4] ~= ARGV[9] then return ended('legs', redis.call('HGET', HOLD, 'legs')) end
+local legs = legs_from(10)
 local rows = read_all(legs)
 
 local added, crossings = tonumber(actual) - tonumber(booked), {}
-local freed = (state ~= 'open' or amount == '0') and '0' or '-' .. amount
-for index, leg in ipairs(legs) do
-  local key, row, behind = KEYS[BEFORE + index], rows[index], suffix(leg)
-  -- A charge in a window that is over and forgotten has nothing left to be corrected.
-  if row.known or state == 'open' then
-    local total, passed = row.most + added, nil
-    for place, mark in ipairs(leg[7]) do
-      if added > 0 and mark[2] <= total and mark[1] > row.fired then
-        passed = mark[1]
-        table.insert(crossings, {tostring(index - 1), tostring(place - 1), whole(total)})
+local function crossed(index, leg, total)
+  local place, told, highest = 0, nil, nil
+  for percent, nano in string.gmatch(leg.marks, '(%S+) (%S+)') do
+    if tonumber(nano) <= total then
+      told = told or fired(leg)
+      if tonumber(percent) > told then
+        highest = percent
+        table.insert(crossings, {tostring(index - 1), tostring(place), whole(total)})
       end
     end
-    if passed then redis.call('HSET', key, 'f' .. behind, string.format('%.17g', passed)) end
-    redis.call('HINCRBY', key, 'p' .. behind, whole(added))
+    place = place + 1
+  end
+  if highest then redis.call('HSET', leg.key, 'f' .. leg.suffix, highest) end
+end
+
+local freed = (state ~= 'open' or amount == '0') and '0' or '-' .. amount
+for index, leg in ipairs(legs) do
+  local row = rows[index]
+  -- A charge in a window that is over and forgotten has nothing left to be corrected.
+  if row.known or state == 'open' then
+    if added > 0 then crossed(index, leg, row.most + added) end
+    redis.call('HINCRBY', leg.key, 'p' .. leg.suffix, whole(added))
     -- A window that is not there any more holds nothing to give back.
-    redis.call('HINCRBY', key, 'h' .. behind, row.known and freed or '0')
-    if not row.known then noted(key, leg, keep) end
+    redis.call('HINCRBY', leg.key, 'h' .. leg.suffix, row.known and freed or '0')
+    if not row.known then noted(leg, keep) end
   end
 end
 redis.call('HSET', HOLD, 'state', to, 'booked', actual)
-redis.call('EXPIRE', HOLD, ARGV[8])
+redis.call('EXPIRE', HOLD, ARGV[7])
 redis.call('ZREM', LEASES, id)
 seq = redis.call('HINCRBY', META, 'seq', 1)
 return ended('granted', crossings)

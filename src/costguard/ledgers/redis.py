@@ -15,7 +15,6 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, urlencode
 
@@ -24,7 +23,8 @@ from .._shield import log
 from .._types import Balance, Crossing, Granted, Hold, Leg, Nano, Refusal, Refused
 from ..errors import ConfigError, LedgerUnavailableError
 from ._redis_link import Ask, Link, Script
-from ._stepped import REMEMBERED, legs_as_json, legs_from_json
+from ._redis_told import fields, told, window
+from ._stepped import REMEMBERED, legs_from_json
 
 Clock = Literal["server", "client"]
 
@@ -93,10 +93,10 @@ class RedisLedger:
         _check(amount)
         self._open()
         legs, word, history = self._own.get(id, ()), secrets.token_hex(8), self._history
-        reply = self._ask(_EXTEND, id, legs, *history, self._prefix, amount, word, self._keep)
+        reply = self._ask(_EXTEND, id, legs, *history, amount, word, self._keep)
         if reply[0] == "legs":
             legs = legs_from_json(reply[3])
-            reply = self._ask(_EXTEND, id, legs, *history, self._prefix, amount, word, self._keep)
+            reply = self._ask(_EXTEND, id, legs, *history, amount, word, self._keep)
         if reply[0] == "unknown" and id in self._orphans:
             raise LedgerUnavailableError(f"hold {id} is gone with what the ledger lost")
         if reply[0] == "conflict":
@@ -116,7 +116,7 @@ class RedisLedger:
         """See `costguard.ports.Ledger.balances`."""
         if not legs:
             return []
-        reads = [("HMGET", self._prefix + _window(leg), *_fields(leg)) for leg in legs]
+        reads = [("HMGET", self._prefix + window(leg), *fields(leg)) for leg in legs]
         rows = self._link.ask(("MULTI",), *reads, ("EXEC",))[-1]
         return [
             Balance(leg, sum([int(one or 0) for one in row[::2]]), sum([int(one or 0) for one in row[1::2]]))
@@ -153,10 +153,10 @@ class RedisLedger:
     # -- inner
 
     def _reserve(self, hold: Hold, history: tuple[str, int]) -> Granted | Refused:
-        lease, text = hold.expires - time.time(), legs_as_json(hold.legs)
+        lease = hold.expires - time.time()
         reply = self._ask(
-            _RESERVE, hold.id, hold.legs, *history, secrets.token_hex(8), self._prefix, hold.id, hold.amount,
-            repr(hold.expires), repr(lease), self._clock, text, self._keep,
+            _RESERVE, hold.id, hold.legs, *history, "" if history[0] else secrets.token_hex(8), hold.id, hold.amount,
+            repr(hold.expires), repr(lease), self._clock, self._keep, told(hold.legs).text,
         )  # fmt: skip
         if reply[0] == "conflict":
             raise IdempotencyConflictError(f"hold {hold.id} was made with other figures before")
@@ -189,6 +189,7 @@ class RedisLedger:
             raise IdempotencyConflictError(f"hold {id} was settled at {reply[5]} before, now {actual}")
         if reply[0] == "conflict":
             raise IdempotencyConflictError(f"hold {id} is {reply[4]}; it cannot become {to}")
+        assert reply[0] == "granted"
         self._own.pop(id, None)
         self._orphans.pop(id, None)
         return _granted(reply, legs)
@@ -214,18 +215,19 @@ class RedisLedger:
             self._note(reply)
         return [_granted(reply, own) for reply, own in zip(replies, legs, strict=True) if reply[0] == "granted"]
 
-    def _end(self, id: str, legs: Sequence[Leg], to: str, actual: Nano, at: str = "") -> Ask:
-        args = (*self._history, self._prefix, id, to, actual, self._keep, int(REMEMBERED), at)
-        return Ask(_FINISH, self._keys(id, legs), args)
+    def _end(self, id: str, legs: tuple[Leg, ...], to: str, actual: Nano, at: str = "") -> Ask:
+        return self._step(_FINISH, id, legs, *self._history, id, to, actual, self._keep, int(REMEMBERED), at)
 
-    def _keys(self, id: str, legs: Sequence[Leg]) -> list[str]:
-        return [*self._books, f"{self._prefix}hold:{id}", *[self._prefix + _window(leg) for leg in legs]]
-
-    def _ask(self, script: Script, id: str, legs: Sequence[Leg], *args: object) -> Sequence[Any]:
-        reply: Sequence[Any] = self._link.run(Ask(script, self._keys(id, legs), args))[0]
+    def _ask(self, script: Script, id: str, legs: tuple[Leg, ...], *args: object) -> Sequence[Any]:
+        reply: Sequence[Any] = self._link.run(self._step(script, id, legs, *args))[0]
         if reply[0] != "lost":
             self._saw(reply)
         return reply
+
+    def _step(self, script: Script, id: str, legs: tuple[Leg, ...], *args: object) -> Ask:
+        these, prefix = told(legs), self._prefix
+        keys = (*self._books, f"{prefix}hold:{id}", *[prefix + key for key in these.windows])
+        return Ask(script, keys, (*args, these.digest, *these.figures))
 
     # -- what the ledger lost
 
@@ -263,24 +265,6 @@ def _check(amount: Nano) -> None:
 def _granted(reply: Sequence[Any], legs: Sequence[Leg]) -> Granted:
     crossings = [(legs[int(leg)], int(mark), int(spent)) for leg, mark, spent in reply[4]]
     return Granted(tuple(Crossing(leg, leg.marks[mark][0], spent) for leg, mark, spent in crossings))
-
-
-def _window(leg: Leg) -> str:
-    return _window_name(leg.budget, leg.window, bool(leg.slots))
-
-
-@lru_cache(maxsize=1024)
-def _window_name(budget: str, window: str, rolling: bool) -> str:
-    """The key of a window; the length in it keeps one budget's ``a:b`` apart from another's. See `named` in Lua."""
-    return f"rolling:{budget}" if rolling else f"w:{len(budget.encode())}:{budget}:{window}"
-
-
-def _fields(leg: Leg) -> list[str]:
-    """Spent and held of every slot that a leg's window is made of."""
-    if not leg.slots:
-        return ["p", "h"]
-    this = int(leg.window)
-    return [kind + str(slot) for slot in range(this - leg.slots, this + 1) for kind in "ph"]
 
 
 def open_redis(url: str) -> RedisLedger:

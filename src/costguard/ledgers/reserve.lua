@@ -1,29 +1,29 @@
 -- Hold an amount on every leg, or on none. A known id gets its first answer again.
--- ARGV: epoch and seq as last seen, an epoch to begin with, prefix, id, amount, expires, lease, clock, legs, keep.
+-- ARGV: epoch and seq as last seen, an epoch to begin with, id, amount, expires, lease, clock, keep, the legs as JSON,
+-- its digest, and then each leg.
 local epoch, seq, lost = history(ARGV[1], ARGV[2])
 if lost then return reply('lost', seq, epoch) end
-local id, amount, expires, text, keep = ARGV[5], ARGV[6], ARGV[7], ARGV[10], tonumber(ARGV[11])
+local id, amount, expires, digest = ARGV[4], ARGV[5], ARGV[6], ARGV[11]
 
-local known = redis.call('HMGET', HOLD, 'first', 'expires', 'legs')
+local known = redis.call('HMGET', HOLD, 'first', 'expires', 'digest')
 if known[1] then
-  local same = known[1] == amount and known[2] == expires and known[3] == text
+  local same = known[1] == amount and known[2] == expires and known[3] == digest
   return reply(same and 'granted' or 'conflict', seq, epoch)
 end
 
-local legs = cjson.decode(text)
-if not named(legs, ARGV[4]) then return redis.error_reply('ERR costguard: the keys are not those of the legs') end
+local legs = legs_from(12)
 local rows = read_all(legs)
 local refused = refusals(legs, rows, tonumber(amount))
 if #refused > 0 then return reply('refused', seq, epoch, refused) end
 
 -- A lease is a length of time: the server counts it on its own clock, whatever the client's says.
-local lease = ARGV[9] == 'server' and string.format('%.17g', clock() + tonumber(ARGV[8])) or expires
+local lease = ARGV[8] == 'server' and string.format('%.17g', clock() + tonumber(ARGV[7])) or expires
 if epoch == '' then
   epoch = ARGV[3]
   redis.call('HSET', META, 'epoch', epoch)
 end
-hold(legs, rows, amount, keep)
+hold(legs, rows, amount, tonumber(ARGV[9]))
 redis.call('HSET', HOLD, 'state', 'open', 'amount', amount, 'first', amount, 'booked', '0', 'expires', expires,
-  'legs', text)
+  'legs', ARGV[10], 'digest', digest)
 redis.call('ZADD', LEASES, lease, id)
 return reply('granted', redis.call('HINCRBY', META, 'seq', 1), epoch)
