@@ -1,0 +1,1 @@
+"""Libraries that guard spending, each made to stand in the same crowd."""
