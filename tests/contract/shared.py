@@ -1,0 +1,223 @@
+"""What every ledger that processes share has to stand, beyond `LedgerContract`: crowds, kill -9, and the same answers
+as the memory ledger."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from costguard._book import IdempotencyConflictError
+from costguard._types import Granted, Hold, Leg
+from costguard.ledgers.memory import MemoryLedger
+from costguard.ports import Ledger
+
+Opener = Callable[[], Ledger]
+Kept = tuple[list[tuple[str, int, int]], list[tuple[str, str, int, int]]]
+"""Windows as (budget, spent, held) and holds as (id, state, amount, booked)."""
+
+START: Final = 1_780_000_000
+CALLS: Final = st.integers(0, 7)
+AMOUNTS: Final = st.sampled_from((0, 1, 20, 40, 55, 100))
+HISTORIES: Final = st.lists(
+    st.one_of(
+        st.tuples(st.just("reserve"), CALLS, st.sets(st.integers(0, 3), min_size=1), AMOUNTS, st.integers(1, 30)),
+        st.tuples(st.just("extend"), CALLS, AMOUNTS),
+        st.tuples(st.just("settle"), CALLS, AMOUNTS),
+        st.tuples(st.just("settle"), CALLS, AMOUNTS),
+        st.tuples(st.just("release"), CALLS),
+        st.tuples(st.just("reap"), st.integers(0, 15)),
+    ),
+    max_size=50,
+)
+
+
+def forked(work: Callable[[], object]) -> int:
+    """Begin some work in a child process that exits with 0 when it ends well. Returns its id."""
+    with warnings.catch_warnings():
+        # Threads of the test's own are no danger: the child uses nothing of theirs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        work()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def ended(*pids: int) -> list[int]:
+    """The exit codes of children, once they have all ended."""
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
+def deep() -> bool:
+    """Whether to look for longer than a quick run does."""
+    return settings.get_current_profile_name() == "deep"
+
+
+class SharedLedgerContract:
+    """Subclass it beside `LedgerContract`.
+
+    Attributes:
+        histories: how many histories are compared with the memory ledger in a quick run.
+    """
+
+    histories = 40
+
+    def make_opener(self) -> Opener:
+        """What opens fresh books, each time the same ones."""
+        raise NotImplementedError
+
+    def kept(self, opener: Opener) -> Kept:
+        """What the store holds, read without the ledger."""
+        raise NotImplementedError
+
+    def test_processes_are_granted_exactly_what_fits(self, tmp_path: Path) -> None:
+        """Eight processes that open the books at once are granted what there is room for, and not one call more."""
+        opener = self.make_opener()
+        granted = tmp_path / "granted"
+
+        def work(process: int) -> None:
+            ledger = opener()
+            for number in range(14):
+                reply = ledger.reserve(Hold(f"{process}-{number}", 10, (_total(), _tight(430)), time.time() + 1000))
+                if isinstance(reply, Granted):
+                    _say(granted, f"{process}-{number}")
+                    if number % 2:
+                        ledger.settle(f"{process}-{number}", 10)
+            ledger.close()
+
+        assert [0] * 8 == ended(*[forked(lambda process=process: work(process)) for process in range(8)])
+        assert 43 == len(granted.read_text().split())
+        ledger = opener()
+        (balance,) = ledger.balances([_tight(430)])
+        assert 430 == balance.spent + balance.held
+        ledger.close()
+
+    def test_kill_9_loses_no_settlement_and_tears_nothing(self, tmp_path: Path) -> None:
+        """Writers are killed at any moment: what they were told is settled stays so, the books balance after every
+        kill, and all that is left open is charged when its lease is over."""
+        opener, told = self.make_opener(), tmp_path / "told"
+        told.touch()
+        watcher = opener()
+        kills = 300 if deep() else 24
+        for kill in range(kills):
+            writers = [forked(lambda name=f"{kill}-{writer}": _write(opener(), name, told)) for writer in range(2)]
+            time.sleep(random.uniform(0.005, 0.06))
+            for writer in writers:
+                os.kill(writer, signal.SIGKILL)
+            assert [-signal.SIGKILL] * 2 == ended(*writers)
+            watcher.balances([_total()])
+            _balanced(*self.kept(opener))
+        holds = {id: (state, booked) for id, state, _, booked in self.kept(opener)[1]}
+        settled = dict(line.split() for line in told.read_text().splitlines())
+        assert len(settled) > kills / 4, "too little happened for this to prove anything"
+        assert {id: ("settled", int(actual)) for id, actual in settled.items()} == {id: holds[id] for id in settled}
+        watcher.reap(time.time() + 2000)
+        windows, _ = self.kept(opener)
+        assert {0} == {held for _, _, held in windows}
+        watcher.close()
+
+    def test_any_history_gets_the_answers_of_the_memory_ledger(self) -> None:
+        """Grants, refusals with their figures, alerts, errors and books are the same, step by step."""
+
+        @settings(
+            max_examples=1000 if deep() else self.histories,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(HISTORIES)
+        def agree(steps: list[tuple[Any, ...]]) -> None:
+            ledger = self.make_opener()()
+            try:
+                assert answers(MemoryLedger(), steps) == answers(ledger, steps)
+            finally:
+                ledger.close()
+
+        agree()
+
+
+def answers(ledger: Ledger, steps: Sequence[tuple[Any, ...]]) -> list[object]:
+    """What a ledger says to each step of a history, and its books after it."""
+    now, said, legs = float(START), [], [leg for at in range(0, 120, 4) for leg in _legs(START + at)]
+    legs = list(dict.fromkeys(legs))
+    for number, (name, *figures) in enumerate(steps):
+        if name == "reap":
+            now += figures[0]
+        try:
+            said.append(_answer(ledger, name, figures, now, number))
+        except (KeyError, ValueError, IdempotencyConflictError) as error:
+            said.append(type(error))
+        if number % 8 == 0:
+            said.append(list(ledger.balances(legs)))
+    return [*said, list(ledger.balances(legs))]
+
+
+def _answer(ledger: Ledger, name: str, figures: Sequence[Any], now: float, number: int) -> object:
+    match name:
+        case "reserve":
+            call, budgets, amount, lease = figures
+            legs = tuple(leg for place, leg in enumerate(_legs(now)) if place in budgets)
+            # No two leases end at once, so that every ledger charges them in one order.
+            return ledger.reserve(Hold(f"call-{call}", amount, legs, now + lease + number / 1024))
+        case "reap":
+            return list(ledger.reap(now))
+        case _:
+            return getattr(ledger, name)(f"call-{figures[0]}", *figures[1:])
+
+
+def _legs(at: float) -> list[Leg]:
+    day, slot = int(at) // 20 * 20, int(at) // 4
+    return [
+        Leg("daily", f"d{day}", 150, day, day + 20.0, marks=((50.0, 75), (100.0, 150))),
+        Leg("watched, with 'quotes', 100 % and ünïcödé \\ \N{GRINNING FACE}", "w", 60, hard=False, marks=((33.3, 20),)),
+        Leg("total", "lifetime", 300, scope=(("feature", "sØk"),), marks=((80.0, 240),)),
+        Leg("rolling", f"{slot:012d}", 120, slot * 4.0, slot * 4.0 + 4.0, marks=((50.0, 60),), slots=3),
+    ]
+
+
+def _total() -> Leg:
+    return Leg("total", "lifetime", 10**15)
+
+
+def _tight(limit: int) -> Leg:
+    return Leg("tight", "lifetime", limit)
+
+
+def _write(ledger: Ledger, name: str, told: Path) -> None:
+    number = 0
+    while True:
+        number += 1
+        id, actual = f"{name}-{number}", 3 + number % 9
+        ledger.reserve(Hold(id, 10, (_total(), Leg("other", "lifetime", 10**15, hard=False)), time.time() + 1000))
+        if number % 5 == 0:
+            ledger.extend(id, 7)
+        if number % 7:
+            ledger.settle(id, actual)
+            _say(told, f"{id} {actual}")
+
+
+def _say(file: Path, line: str) -> None:
+    with file.open("a", buffering=1) as opened:
+        opened.write(f"{line}\n")
+
+
+def _balanced(windows: Sequence[tuple[str, int, int]], holds: Sequence[tuple[str, str, int, int]]) -> None:
+    """Every hold here is on every window, so that each window says what all of them together say."""
+    held = sum(amount for _, state, amount, _ in holds if state == "open")
+    spent = sum(booked for _, _, _, booked in holds)
+    assert [(spent, held)] * len(windows) == [(one, other) for _, one, other in windows]
