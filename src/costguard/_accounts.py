@@ -43,7 +43,8 @@ class Spend:
 
     def __str__(self) -> str:
         least = "at least " if self.unpriced_calls else ""
-        return f"{least}{format_usd(int(self.cost * 10**9))} in {self.calls:,} calls"
+        calls = "1 call" if self.calls == 1 else f"{self.calls:,} calls"
+        return f"{least}{format_usd(int(self.cost * 10**9))} in {calls}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,7 @@ def budget(
         per=per,
         marks=_marks(alert_at),
         enforcement=_choice("enforcement", enforcement, ("hard", "expected", "soft")),
-        on_exceeded=on_exceeded if callable(on_exceeded) else _choice("on_exceeded", on_exceeded, ("raise", "warn")),
+        on_exceeded=_on_exceeded(on_exceeded),
         wait=_seconds("wait", wait),
         clamp=bool(clamp),
         on_ledger_down=_on_ledger_down(on_ledger_down, enforcement),
@@ -225,6 +225,12 @@ def _choice(knob: str, value: _Choice, allowed: tuple[str, ...]) -> _Choice:
     if value not in allowed:
         raise ConfigError(f"{knob}={value!r}: allowed are {', '.join(map(repr, allowed))}")
     return value
+
+
+def _on_exceeded(given: OnExceeded) -> OnExceeded:
+    if not callable(given):
+        _choice("on_exceeded", given, ("raise", "warn"))
+    return given
 
 
 def _on_ledger_down(given: OnLedgerDown | None, enforcement: Enforcement) -> OnLedgerDown:

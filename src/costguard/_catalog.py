@@ -70,6 +70,7 @@ class Catalog:
             rates = sheet.rates
             if sheet.bands and sum(counts.values()) > sheet.lowest:
                 rates = sheet.band(counts)[1]
+            unit = ""
             try:
                 for unit, count in counts.items():
                     pico += rates[unit] * count

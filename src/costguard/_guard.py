@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,6 +15,8 @@ from . import _scope
 from ._admission import Admission
 from ._biller import Biller
 from ._catalog import Catalog
+from ._deferrals import Deferrals
+from ._ids import ids
 from ._meter import LINE_UP, SEND, Effect, Ending, Meter, Reserve, Settle, Signal, call_flow
 from ._reservation import Plan, Wait
 from ._settlements import OnAlert, Seen, Settlements, event_of, kind_of
@@ -34,24 +33,6 @@ LEASE: Final = 3600.0
 """Seconds after which a hold that nobody settled is charged: above any SDK's time-out with its retries."""
 _REAP_EVERY: Final = 30.0
 _CATCH_UP: Final = 0.5
-_DEFERRED_KEPT: Final = 10_000
-
-
-class Ids:
-    """Ids that sort by time and never repeat, not in a forked child either."""
-
-    def __init__(self) -> None:
-        self._begin()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._begin)
-
-    def _begin(self) -> None:
-        self._prefix = f"{time.time_ns():016x}{os.urandom(5).hex()}"
-        self._count = itertools.count()
-
-    def __call__(self) -> str:
-        """A new id."""
-        return f"{self._prefix}{next(self._count):010x}"
 
 
 class Working:
@@ -109,8 +90,7 @@ class Guard:
         self.journal = self.settlements.journal
         self._seen = Seen()
         self._reap_at = 0.0
-        self._deferred: dict[str, Meter] = {}
-        self._counted: deque[str] = deque(maxlen=_DEFERRED_KEPT)
+        self.deferrals = Deferrals()
         # Finalisers run in any thread, also while that thread holds a lock of ours: they only append here.
         self._dropped: queue.SimpleQueue[Callable[[], Ending | None]] = queue.SimpleQueue()
         self._working = Working()
@@ -122,7 +102,8 @@ class Guard:
         self.drain()
         at = self.clock()
         if at >= self._reap_at:
-            self._reap(at)
+            self._reap_at = at + _REAP_EVERY
+            self.settlements.reap(at)
         sdk = call.provider
         provider = self.biller.of_call(sdk, call.host, call.model, at)
         if provider != call.provider:
@@ -142,7 +123,9 @@ class Guard:
     def drive(self, meter: Meter, billed: Callable[[BaseException], bool | None], send: Callable[[], T]) -> T:
         """Carry out a call's effects; `send` lets the SDK do its work."""
         flow = call_flow(meter, billed)
-        advance, value, place = flow.send, cast("Any", None), None
+        advance: Callable[[Any], Effect] = flow.send
+        value: Any = None
+        place = None
         try:
             while True:
                 effect = advance(value)
@@ -172,7 +155,9 @@ class Guard:
     ) -> T:
         """`drive` for a coroutine."""
         flow = call_flow(meter, billed)
-        advance, value, place = flow.send, cast("Any", None), None
+        advance: Callable[[Any], Effect] = flow.send
+        value: Any = None
+        place = None
         try:
             while True:
                 effect = advance(value)
@@ -336,26 +321,12 @@ class Guard:
         if self._seen.first(("unmetered", endpoint)):
             log.warning("%s costs money that costguard cannot meter; it is counted in unmetered_calls", endpoint)
 
-    def defer(self, id: str, meter: Meter) -> None:
-        """Keep a call whose answer is billed later; its hold stays."""
-        if len(self._deferred) >= _DEFERRED_KEPT:
-            self._deferred.pop(next(iter(self._deferred)), None)
-        self._deferred[id] = meter
-
-    def awaits(self, id: str) -> bool:
-        """Whether the answer with this id was deferred here and has not been charged yet."""
-        return id in self._deferred
-
     def retrieved(self, id: str, call: Call, usages: Sequence[Usage]) -> None:
         """A deferred answer was read and is billed by now: charge it, once however often it is read."""
-        meter = self._deferred.pop(id, None)
-        if id in self._counted:
-            return
-        self._counted.append(id)
-        if meter is None:
+        meter, due = self.deferrals.take(id)
+        if meter is None and due:
             self.record(call, usages)
-            return
-        ending = meter.arrived(usages)
+        ending = meter.arrived(usages) if meter is not None and due else None
         if ending is not None:
             self.finish(ending)
 
@@ -413,12 +384,3 @@ class Guard:
     def _warn(self, message: str, error: BudgetExceededError) -> None:
         if self._seen.first((message, error.budget, error.refusals[0].leg.window)):
             log.warning("%s: %s", message, error)
-
-    def _reap(self, at: float) -> None:
-        self._reap_at = at + _REAP_EVERY
-        with shielded("charging holds whose lease is over"):
-            for granted in self.ledger.reap(at):
-                self.settlements.crossed(granted)
-
-
-ids: Final = Ids()

@@ -214,7 +214,7 @@ class Meter:
     def _guess(self, usages: tuple[Usage, ...]) -> tuple[Usage, ...]:
         """What is known plus an estimate: the request's bound where the input is unknown, the output by its text."""
         seen = sum(reader.text_bytes for reader, _ in self._answers)
-        known = next(iter(usages), Usage(self.call.bound))
+        known = next(iter(usages), Usage(self.call.bound, tier=self.call.tier))
         # Four bytes a token is the usual mean; a quarter more and what was under way keep it on the dear side.
         return (self._answered(known, known.output_tokens + seen * 5 // 16 + _UNSEEN), *usages[1:])
 

@@ -148,10 +148,9 @@ class Reservation:
             BudgetExceededError: nothing is left to try.
         """
         if self.plan.observe:
-            self.would_block = tuple(refusal.leg.budget for refusal in refused.refusals)
+            self.would_block += tuple(refusal.leg.budget for refusal in refused.refusals)
             return self._softened(hold, refused.refusals)
-        budgets = {leg.budget: budget for budget, leg in self.plan.legs}
-        over = [budgets[refusal.leg.budget] for refusal in refused.refusals]
+        over = self._over(refused)
         smaller = self._clamped(hold, refused, over) or self._sliced(hold, refused, over)
         if smaller is not None:
             return smaller
@@ -210,15 +209,20 @@ class Reservation:
         Raises:
             BudgetExceededError: the stream is to be cut off; with `partial`, the text received.
         """
-        budgets = {leg.budget: budget for budget, leg in self.plan.legs}
-        for refusal in refused.refusals:
-            self._exceeded(budgets[refusal.leg.budget], refusal, refused, partial)
+        for budget, refusal in zip(self._over(refused), refused.refusals, strict=True):
+            self._exceeded(budget, refusal, refused, partial)
+
+    def _over(self, refused: Refused) -> list[Budget]:
+        """The budgets that refused. A name alone does not tell them apart: a lifetime and a run may share one."""
+        budgets = {(leg.budget, leg.window): budget for budget, leg in self.plan.legs}
+        return [budgets[refusal.leg.budget, refusal.leg.window] for refusal in refused.refusals]
 
     def _make(self, amount: Nano, legs: tuple[Leg, ...]) -> Hold:
         return Hold(self._id, amount, legs, self.expires)
 
     def _whole(self, legs: tuple[Leg, ...]) -> Hold:
         self.covers = self.wanted
+        self.proven = True
         return self._make(self.ceiling.amount(self.call.max_output), legs)
 
     def _expected(self, legs: tuple[Leg, ...]) -> Hold:
@@ -234,7 +238,8 @@ class Reservation:
         if not self._may_clamp(over) or (self.cap is not None and self.cap <= MIN_OUTPUT):
             return None
         room = min(refusal.room for refusal in refused.refusals)
-        cap = min(self.ceiling.affordable(room), self.wanted, COLD_OUTPUT if self.cap is None else self.cap // 2)
+        most = COLD_OUTPUT if self.cap is None else max(MIN_OUTPUT, self.cap // 2)
+        cap = min(self.ceiling.affordable(room), self.wanted, most)
         if cap < min(MIN_OUTPUT, self.wanted):
             return None
         amount = self.ceiling.amount(cap)
@@ -246,6 +251,8 @@ class Reservation:
     def _may_clamp(self, over: Sequence[Budget]) -> bool:
         if self.call.cap is None or not self.proven:
             return False
+        if all(budget.on_exceeded == "warn" for budget in over):
+            return False  # who only warns shortens no answers
         return all(budget.clamp and budget.enforcement == "hard" for budget in over)
 
     def _may_slice(self, over: Sequence[Budget]) -> bool:
@@ -285,6 +292,8 @@ class Reservation:
             self.plan.warn("over the limit and let through by on_exceeded", error)
 
     def _softened(self, hold: Hold, refusals: Sequence[Refusal]) -> Hold:
-        over = {refusal.leg.budget for refusal in refusals}
+        over = {(refusal.leg.budget, refusal.leg.window) for refusal in refusals}
         self.cap = None
-        return self._whole(tuple(replace(leg, hard=False) if leg.budget in over else leg for leg in hold.legs))
+        return self._whole(
+            tuple(replace(leg, hard=False) if (leg.budget, leg.window) in over else leg for leg in hold.legs)
+        )

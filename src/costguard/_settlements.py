@@ -110,6 +110,16 @@ class Settlements:
         for crossing in granted.crossings:
             self._alert(crossing)
 
+    def reap(self, at: float) -> None:
+        """Charge the holds whose lease was over at `at`; where that takes long, behind."""
+
+        def deed() -> None:
+            with shielded("charging holds whose lease is over"):
+                for granted in self._ledger.reap(at):
+                    self.crossed(granted)
+
+        self._book(deed)
+
     def flush(self, timeout: float) -> bool:
         """Write what is behind; False when it could not all be written in time."""
         return self._writer.flush(timeout)

@@ -126,7 +126,7 @@ class Answer:
             ending = self._meter.end_answer(self.reader, outcome, error)
             deferred = self.reader.deferred
             if deferred is not None:
-                self._guard.defer(deferred.id, self._meter)
+                self._guard.deferrals.keep(deferred.id, self._meter)
             return ending
         return None
 

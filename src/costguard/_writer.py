@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
+from weakref import WeakSet
 
 from ._shield import log, shielded
 from .errors import LedgerUnavailableError
@@ -29,11 +30,10 @@ class Writer:
     """A queue of settlements and the thread that carries them out, in order."""
 
     def __init__(self) -> None:
-        self._begin()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._begin)
+        self.begin()
+        _writers.add(self)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Start with nothing; also in a forked child: the parent settles its own calls."""
         self._deeds: deque[Deed] = deque()
         self._changed = threading.Condition()
@@ -97,3 +97,15 @@ class Writer:
         except Exception:  # only where bugs are loud: the thread must outlive them all the same
             log.exception("a settlement could not be written")
         return True
+
+
+_writers: Final[WeakSet[Writer]] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for writer in list(_writers):
+        writer.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -223,7 +223,7 @@ def test_web_searches_have_a_fee(client: anthropic.Anthropic, provider: Loopback
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(400, anthropic.BadRequestError), (429, anthropic.RateLimitError), (529, anthropic.InternalServerError)],
+    [(400, anthropic.BadRequestError), (429, anthropic.RateLimitError), (529, anthropic.APIStatusError)],
 )
 def test_an_error_status_costs_nothing_and_keeps_its_type(
     status: int, error: type[Exception], client: anthropic.Anthropic, provider: LoopbackProvider,
@@ -231,8 +231,9 @@ def test_an_error_status_costs_nothing_and_keeps_its_type(
 ) -> None:  # fmt: skip
     """The SDK's own error comes out, and nothing is charged or held."""
     provider.reply = Reply(status=status, retry_after=0)
-    with costguard.budgeted(feature="f", limit="$5"), pytest.raises(error):
+    with costguard.budgeted(feature="f", limit="$5"), pytest.raises(error) as raised:
         client.with_options(max_retries=0).messages.create(**ASK)
+    assert type(raised.value).__module__.startswith("anthropic")
     settled()
     assert Decimal(0) == costguard.spend().cost
 

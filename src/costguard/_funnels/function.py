@@ -196,7 +196,7 @@ class Funnel:
 
     def _retrieved(self, hop: Hop, retrieval: Retrieval, response: Any) -> None:
         with shielded("reading a deferred answer"):
-            if hop.request.stream or not hop.guard.awaits(retrieval.id):
+            if hop.request.stream or retrieval.id not in hop.guard.deferrals:
                 return
             reader = self._provider.reader(retrieval.call)
             reader.feed(response)

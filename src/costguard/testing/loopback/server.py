@@ -204,14 +204,12 @@ class LoopbackProvider:
             exchange.reply = self._next(exchange.request, dialect)
         reply = exchange.reply
         try:
-            if reply.status < 400 or reply.billed:
-                answer = route.serve(exchange)
+            served = route.serve(exchange) if reply.status < 400 or reply.billed else None
         except Refusal as refusal:
             return _error(dialect, 400, str(refusal)), Reply()
-        if reply.status >= 400:
-            bill = answer.bill if reply.billed else None
-            answer = _error(dialect, reply.status, reply.error)
-            answer.bill = bill
+        answer = served if served is not None and reply.status < 400 else _error(dialect, reply.status, reply.error)
+        if served is not None:
+            answer.bill = served.bill
         if reply.billed is False:
             answer.bill = None
         answer.error_frame = dialect.error_frame
