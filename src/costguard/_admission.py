@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from ._budget import Budget
 from ._scope import Scope, declarations
 from ._types import Leg
+from .errors import ConfigError
 
 _KEPT = 8192
 
@@ -15,7 +16,10 @@ class Admission:
     """Finds the legs of a call. Windows are worked out once and used until they end."""
 
     def __init__(self, budgets: Iterable[Budget] = ()) -> None:
-        self.budgets: dict[str, Budget] = {budget.name: budget for budget in budgets}
+        self.budgets: dict[str, Budget] = {}
+        for budget in budgets:
+            if self.budgets.setdefault(budget.name, budget) != budget:
+                raise ConfigError(f"two budgets are called {budget.name!r}: give one of them another name=")
         self._legs: dict[tuple[str, str], tuple[Budget, Leg]] = {}
         self._known: tuple[object, tuple[Budget, ...]] = (None, ())
 
@@ -44,7 +48,7 @@ class Admission:
         for budget, run in self._applying(scope):
             leg = self._leg(budget, scope, at, run)
             key = (leg.budget, leg.window)
-            if key not in found or leg.limit < found[key][1].limit:
+            if key not in found or _strictness(budget) > _strictness(found[key][0]):
                 found[key] = (budget, leg)
         return tuple(found.values())
 
@@ -71,3 +75,8 @@ class Admission:
             self._legs.clear()
         self._legs[key] = (budget, leg)
         return leg
+
+
+def _strictness(budget: Budget) -> tuple[int, bool, int]:
+    """Of budgets that share a name, and so their books, the one that lets the least through holds."""
+    return ("soft", "expected", "hard").index(budget.enforcement), budget.on_exceeded != "warn", -budget.limit
