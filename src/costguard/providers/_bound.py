@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ._fields import size
+from ._fields import fields, size
 
 PER_NODE: Final = 8
 """Tokens granted for each object or list item in a request: role markers, separators, names."""
@@ -15,6 +15,8 @@ TOOLS: Final = 512
 """Tokens granted once for the hidden prompt that explains how tools are called."""
 
 _SCALARS: Final = frozenset((int, float, bool, type(None)))
+_SHORT: Final = 10 ** (PER_NODE - 1)
+"""Whole numbers below this have fewer digits than the tokens granted for a list item."""
 
 
 class Bound:
@@ -59,7 +61,7 @@ class Bound:
         if kind is list or kind is tuple:
             return sum(map(self._size, value)) + PER_NODE * len(value)
         if kind in _SCALARS:
-            return PER_NODE
+            return _scalar(value)
         return self._foreign(value)
 
     def _object(self, value: Mapping[str, Any]) -> int:
@@ -82,14 +84,20 @@ class Bound:
             return size(value)
         if isinstance(value, Mapping):
             return self._object(value)
-        fields = getattr(value, "__dict__", None)
         if type(value).__name__ in ("Omit", "NotGiven"):
             return 0
-        if isinstance(fields, dict) and hasattr(type(value), "model_fields"):
-            return self._object(fields)
+        if hasattr(type(value), "model_fields"):
+            return self._object(fields(value))
         self.known = False
         return PER_NODE
 
 
 class Unbounded(Exception):
     """The request refers to input of unknown size: a file id, a URL of a document, a stored conversation."""
+
+
+def _scalar(value: Any) -> int:
+    """A number is written out, and each of its digits can be a token of its own."""
+    if isinstance(value, int):
+        return PER_NODE if -_SHORT < value < _SHORT else PER_NODE + value.bit_length() // 3
+    return PER_NODE if value is None else PER_NODE + len(repr(value))

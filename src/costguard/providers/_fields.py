@@ -28,9 +28,11 @@ def fields(holder: Any) -> Mapping[str, Any]:
     """All fields of a holder, for readers that take many of them; none for what holds none."""
     if isinstance(holder, dict):
         return holder
+    if isinstance(holder, Mapping):
+        return holder
     known = getattr(holder, "__dict__", None)
     if known is None:
-        return holder if isinstance(holder, Mapping) else {}
+        return {}
     extra = getattr(holder, "__pydantic_extra__", None)
     return {**known, **extra} if extra else known
 
