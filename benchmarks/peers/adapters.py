@@ -41,6 +41,9 @@ class Adapter:
         """In force around the whole crowd."""
         return ExitStack()
 
+    def flush(self) -> None:
+        """Write what is written behind, before any process of the crowd reads the books."""
+
     def books(self) -> dict[str, Any]:
         """What the guard believes was spent and is held."""
         return {}
@@ -59,9 +62,12 @@ class Costguard(Adapter):
         costguard.instrument()
         self._costguard = costguard
 
-    def books(self) -> dict[str, Any]:
-        """What is spent and held, everything under way being written."""
+    def flush(self) -> None:
+        """See `Adapter.flush`."""
         self._costguard.flush(10.0)
+
+    def books(self) -> dict[str, Any]:
+        """What is spent and held by all processes."""
         books = self._costguard.status()["crowd"]
         return {"spent": str(books.spent), "held": str(books.held)}
 

@@ -57,6 +57,7 @@ class Crowd:
         else:
             self._threads()
         gc.collect()
+        self.adapter.flush()
         return {"seconds": round(time.monotonic() - began, 2), "outcomes": dict(self.outcomes)}
 
     def _threads(self) -> None:
