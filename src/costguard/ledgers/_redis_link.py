@@ -258,7 +258,8 @@ class Link:
         except LedgerUnavailableError as error:
             log.debug("the settings of %s cannot be read: %s", self.where, error)
             return
-        settings = dict(line.split(":", 1) for line in told.split() if ":" in line)
+        pairs = [line.partition(":") for line in told.split()]
+        settings = {name: value for name, _, value in pairs}
         if (policy := settings.get("maxmemory_policy", "noeviction")) != "noeviction":
             log.warning(
                 "the ledger %s may throw budgets away when its memory is full: set maxmemory-policy to noeviction"

@@ -178,7 +178,7 @@ class SQLiteLedger(SteppedLedger):
     # -- other processes
 
     def _queue_up(self, until: float) -> None:
-        if self._queue is None:
+        if self._queue is None or fcntl is None:
             return
         until, pause = min(until, time.monotonic() + TURN), 0.0002
         while True:
@@ -194,7 +194,7 @@ class SQLiteLedger(SteppedLedger):
                 return
 
     def _step_aside(self) -> None:
-        if self._queue is not None:
+        if self._queue is not None and fcntl is not None:
             fcntl.flock(self._queue, fcntl.LOCK_UN)
 
     def _before_fork(self) -> None:
