@@ -84,7 +84,7 @@ class Wire:
         status = polling.WRITING
         while status != polling.OK:
             if status == polling.FAILED or raw.status == self._pq.ConnStatus.BAD:
-                raise LostError(sentence(raw.get_error_message()))
+                raise LostError(sentence(raw.error_message.decode("utf-8", "replace")))
             self._wait(raw.socket, write=status == polling.WRITING)
             status = raw.connect_poll()
         raw.nonblocking = 1
@@ -107,7 +107,7 @@ class Wire:
             else:
                 answers.append([])
         if raw.status == self._pq.ConnStatus.BAD:
-            raise LostError(sentence(raw.get_error_message()))
+            raise LostError(sentence(raw.error_message.decode("utf-8", "replace")))
         if failed is not None:
             state = failed.error_field(self._pq.DiagnosticField.SQLSTATE) or b""
             message = failed.error_field(self._pq.DiagnosticField.MESSAGE_PRIMARY) or b""
