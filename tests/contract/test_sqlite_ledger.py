@@ -279,6 +279,19 @@ def test_a_process_that_hangs_in_its_turn_keeps_nobody_out(ledger: SQLiteLedger,
         os.close(descriptor)
 
 
+def test_a_step_that_fails_lets_go_of_the_book(ledger: SQLiteLedger, path: Path) -> None:
+    """Whatever went wrong in one process, the others need not wait for it."""
+    with pytest.raises(KeyError):
+        ledger.settle("unknown", 1)
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    with pytest.raises(ValueError):
+        ledger.settle("open", -1)
+    with (path.with_name(f"{path.name}-lock")).open("r+") as queue:
+        fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_a_child_uses_nothing_that_its_parent_had_open(ledger: SQLiteLedger, path: Path) -> None:
     """SQLite must not carry a connection over a fork. The child lives on when the parent has closed the book."""
     gone = path.with_name("closed")
