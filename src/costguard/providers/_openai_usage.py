@@ -8,7 +8,7 @@ Source: the openai package's type definitions (3.54) and platform.openai.com/doc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from .._types import STANDARD, Usage
 from ..ports import Deferred
@@ -16,6 +16,7 @@ from ._fields import count, counts, fields, get, items, number, required, text
 from ._reader import Reading
 
 _TIERS = {"default": STANDARD, "auto": STANDARD, "scale": STANDARD, "on_demand": STANDARD, "": STANDARD}
+_NOTHING: Final[Mapping[str, Any]] = {}
 
 
 def tier(value: Any) -> str:
@@ -34,14 +35,14 @@ class ChatReader(Reading):
 
     def feed(self, part: Any) -> bool:
         """A whole answer or a chunk of one."""
-        shown: Mapping[str, Any] = part if isinstance(part, dict) else part.__dict__
+        shown = _shown(part)
         usage = shown.get("usage")
         choices = shown.get("choices")
         if usage is None:
-            if choices:
+            if choices and isinstance(choices, list):
                 # A stream passes here once a chunk: the plain case reads three fields and no more.
                 choice = choices[0]
-                delta = (choice if isinstance(choice, dict) else choice.__dict__).get("delta")
+                delta = _shown(choice).get("delta")
                 self._text(choice if delta is None else delta)
             usage = get(part, "x_groq", "usage") if self._foreign else None
         if usage is None:
@@ -54,7 +55,7 @@ class ChatReader(Reading):
         return self._hide and not choices
 
     def _text(self, delta: Any) -> None:
-        shown = delta if isinstance(delta, dict) else delta.__dict__
+        shown = _shown(delta)
         content = shown.get("content")
         if content is not None:
             self.saw(content)
@@ -62,6 +63,14 @@ class ChatReader(Reading):
         self.saw(shown.get("text"))
         for call in items(delta, "tool_calls"):
             self.saw(get(call, "function", "arguments"))
+
+
+def _shown(part: Any) -> Mapping[str, Any]:
+    """A part's own fields, without looking for more; none for what is no part at all."""
+    if isinstance(part, dict):
+        return part
+    shown: Mapping[str, Any] = getattr(part, "__dict__", _NOTHING)
+    return shown
 
 
 def chat_usage(usage: Any, answer: Any) -> Usage:
