@@ -161,8 +161,13 @@ class Result:
 
     @property
     def strange(self) -> dict[str, int]:
-        """Calls that ended neither with an answer nor with a refusal."""
-        return {name: count for name, count in self.outcomes.items() if name not in ("answered", "refused")}
+        """How many calls ended neither with an answer nor with a refusal, by the kind of error."""
+        found: dict[str, int] = {}
+        for name, count in self.outcomes.items():
+            if name not in ("answered", "refused"):
+                kind = name.partition(":")[0]
+                found[kind] = found.get(kind, 0) + count
+        return found
 
 
 # -- the provider, in a process of its own ------------------------------------------------------------------------
@@ -415,9 +420,72 @@ def own(chosen: argparse.Namespace) -> bool:
     return kept
 
 
+PEERS = {
+    "shekel": "shekel==1.2.0",
+    "agentbudget": "agentbudget==0.4.0",
+    "budget-guard-llm": "budget-guard-llm==0.1.2",
+    "floe-guard": "floe-guard==0.25.2",
+}
+CACHE = Path.home() / ".cache" / "costguard-benchmarks"
+PEER_CELLS = (
+    ("threads, uncapped", 1),
+    ("threads, uncapped, 4,000 tokens", 1),
+    ("asyncio, uncapped", 1),
+    ("streams, uncapped", 1),
+    ("threads, uncapped", 4),
+)
+
+
+def installed(requirement: str) -> str:
+    """The interpreter of an environment that has a library, made from PyPI the first time; empty if that fails."""
+    home = CACHE / requirement
+    python = home / "bin" / "python"
+    ready = home / "ready"
+    if not ready.exists():
+        steps = (
+            [sys.executable, "-m", "venv", str(home)],
+            [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "openai==3.54.0", requirement],
+        )
+        if any(subprocess.run(step, check=False, stdout=sys.stderr).returncode for step in steps):
+            return ""
+        ready.touch()
+    return str(python)
+
+
+def peers(chosen: argparse.Namespace) -> bool:
+    """Print true spend / limit of other libraries, each as its README says to use it."""
+    shapes = {shape.name: shape for shape in SHAPES}
+    names = [f"{name}{', 4 processes' if processes > 1 else ''}" for name, processes in PEER_CELLS]
+    print("| library | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 1))
+    with Provider() as provider, tempfile.TemporaryDirectory(prefix="overspend-") as folder:
+        for library, requirement in {"no guard": "", **PEERS}.items():
+            if not any(part in library for part in chosen.only):
+                continue
+            python = installed(requirement) if requirement else sys.executable
+            columns = ["not installable"] * len(names)
+            if python:
+                cells = [Cell(shapes[name], HARD, "", n, library=library, python=python) for name, n in PEER_CELLS]
+                columns = [_peer_column(run(cell, provider, _shared(cell, folder))) for cell in cells]
+            print(f"| {requirement or library} | " + " | ".join(columns) + " |", flush=True)
+    return True
+
+
+def _shared(cell: Cell, folder: str) -> str:
+    """Where several processes may share what a library can share."""
+    return f"{folder}/{cell.library}.db" if cell.processes > 1 else ""
+
+
+def _peer_column(result: Result) -> str:
+    print(result.cell.library, result.cell, result.outcomes, file=sys.stderr)
+    calls = result.cell.size.workers * result.cell.size.calls
+    failed = sum(result.strange.values())
+    return f"{result.truth:.2f}" + (f" ({failed} of {calls} failed)" if failed else "")
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--peers", action="store_true", help="other libraries, installed from PyPI")
     parser.add_argument("--quick", action="store_true", help="a few cells, for CI")
     parser.add_argument(
         "--only", nargs="+", default=[""], help="cells with one of these in their name: 'hard | sqlite'"
@@ -428,7 +496,7 @@ def main() -> None:
         _serve()
         return
     print(f"Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} CPUs, {' '.join(sys.argv)}\n")
-    sys.exit(0 if own(chosen) else 1)
+    sys.exit(0 if (peers if chosen.peers else own)(chosen) else 1)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,81 @@ class Costguard(Adapter):
         return {"spent": str(books.spent), "held": str(books.held)}
 
 
-ADAPTERS: dict[str, type[Adapter]] = {"no guard": Adapter, "costguard": Costguard}
+class Shekel(Adapter):
+    """shekel: a block around the calls."""
+
+    def __init__(self, cell: dict[str, Any]) -> None:
+        import shekel
+
+        super().__init__(cell)
+        self.refusals = (shekel.BudgetExceededError,)
+        self._budget = shekel.budget(max_usd=self.limit)
+
+    def guarding(self) -> AbstractContextManager[Any]:
+        """The block; threads of the crowd run in copies of its context."""
+        return self._budget
+
+
+class AgentBudget(Adapter):
+    """agentbudget: one session for the process."""
+
+    def __init__(self, cell: dict[str, Any]) -> None:
+        import agentbudget
+
+        super().__init__(cell)
+        self.refusals = (agentbudget.BudgetExhausted,)
+        agentbudget.init(f"${cell['limit']}")
+
+
+class BudgetGuardLLM(Adapter):
+    """budget-guard-llm: a wrapped client; gpt-4o is not in its table, so its price is added."""
+
+    def __init__(self, cell: dict[str, Any]) -> None:
+        import budget_guard
+
+        super().__init__(cell)
+        self.refusals = (budget_guard.BudgetExceeded,)
+        prices = budget_guard.PricingTable.default()
+        prices.set("openai", "gpt-4o", {"input": "2.5", "output": "10"})
+        # The crowd asks one question again and again, which is no loop of an agent's.
+        limits = budget_guard.Limits(daily_total=self.limit)
+        budget_guard.configure(limits=limits, pricing=prices, loop_detection=None)
+        self.client = budget_guard.guard(self.client, feature="crowd")
+        self.aclient = budget_guard.guard(self.aclient, feature="crowd")
+
+
+class FloeGuard(Adapter):
+    """floe-guard: its wrapper around each call, which takes no streams; its SQLite store for several processes."""
+
+    def __init__(self, cell: dict[str, Any]) -> None:
+        import floe_guard
+        from floe_guard.integrations.openai import guarded_acompletion, guarded_completion
+
+        super().__init__(cell)
+        self.refusals = (floe_guard.BudgetExceeded,)
+        shared: dict[str, Any] = {}
+        if cell["ledger"]:
+            shared = {"store": floe_guard.SqliteStore(cell["ledger"]), "window": "utc-day"}
+        self._guard = floe_guard.BudgetGuard(limit_usd=self.limit, **shared)
+        self._calls = guarded_completion, guarded_acompletion
+
+    def create(self, ask: dict[str, Any]) -> Any:
+        """See `Adapter.create`."""
+        return self._calls[0](self._guard, self.client, **ask)
+
+    async def acreate(self, ask: dict[str, Any]) -> Any:
+        """See `Adapter.acreate`."""
+        return await self._calls[1](self._guard, self.aclient, **ask)
+
+
+ADAPTERS: dict[str, type[Adapter]] = {
+    "no guard": Adapter,
+    "costguard": Costguard,
+    "shekel": Shekel,
+    "agentbudget": AgentBudget,
+    "budget-guard-llm": BudgetGuardLLM,
+    "floe-guard": FloeGuard,
+}
 
 
 @contextmanager
