@@ -10,7 +10,11 @@ import threading
 import pytest
 
 from costguard._book import Entry, Row
-from costguard._types import Granted, Hold, Leg
+from costguard._budget import budget
+from costguard._catalog import Catalog
+from costguard._guard import Guard
+from costguard._snapshot import load
+from costguard._types import Call, Granted, Hold, Leg, Usage
 from costguard.ledgers.memory import KEPT, MemoryLedger, open_memory
 from costguard.testing import LedgerContract
 
@@ -115,3 +119,43 @@ def test_an_unknown_tool_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="LedgerContrct"):
         _ = costguard.testing.LedgerContrct
+
+
+def test_finalisers_that_run_inside_a_step_block_nothing() -> None:
+    """The collector may strike while the ledger's lock is held, and drop streams there: their calls end later."""
+    guard = Guard(Catalog(load), MemoryLedger(), budgets=[budget("$100/day")])
+    call = Call("openai", "gpt-4o", bound={"input": 10}, max_output=10)
+    done = threading.Event()
+
+    class Dropped:
+        """A stream nobody closed, in a cycle with itself."""
+
+        def __init__(self) -> None:
+            self.cycle = self
+            self.meter = guard.begin(call)
+            guard.admit_sent(self.meter)
+
+        def __del__(self) -> None:
+            meter = self.meter
+            guard.later(lambda: meter.arrived([Usage({"input": 10})]))
+
+    def work() -> None:
+        for _ in range(300):
+            Dropped()
+            guard.drive(guard.begin(call), lambda error: None, lambda: None)
+        done.set()
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        worker.join(60)
+    finally:
+        gc.set_threshold(*threshold)
+    assert done.is_set(), "a finaliser waits for a lock that its own thread holds"
+    gc.collect()
+    guard.drain()
+    (balance,) = guard.balances()
+    assert 0 == balance.held
+    assert 300 * guard.catalog.cost("openai", "gpt-4o", [Usage({"input": 10})], guard.clock()).nano == balance.spent
