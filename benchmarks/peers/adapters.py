@@ -94,7 +94,7 @@ class AgentBudget(Adapter):
         import agentbudget
 
         super().__init__(cell)
-        self.refusals = (agentbudget.BudgetExhausted,)
+        self.refusals = (agentbudget.BudgetExhausted, agentbudget.LoopDetected)
         agentbudget.init(f"${cell['limit']}")
 
 
