@@ -1,7 +1,11 @@
 """Limits on what a program spends on language models, enforced before the money is spent.
 
+For example::
+
     import costguard
+
     costguard.instrument()
+
 
     @costguard.budgeted(feature="customer-support", limit="$500/month", alert_at=(50, 80, 95))
     def answer(question): ...
