@@ -117,6 +117,7 @@ class Guard:
             warn=self._warn,
             forecast=self.settlements.habits.forecast(kind_of(call, scope.tags)),
             again=lambda: self.admission.legs(scope, self.clock()),
+            run=scope.run,
         )
         return Meter(ids(), call, self.catalog, plan, at, LEASE, partial(self.biller.of_call, sdk, call.host))
 

@@ -44,6 +44,7 @@ class Plan:
         warn: told of refusals that are let through.
         forecast: what such calls are expected to use, once that is known.
         again: the legs as they are at a later instant, for a caller that waited into another window.
+        run: the outermost attributed block that the call is made in.
     """
 
     legs: Legs
@@ -53,6 +54,7 @@ class Plan:
     warn: Says | None = None
     forecast: Forecast | None = None
     again: Callable[[], Legs] | None = None
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)

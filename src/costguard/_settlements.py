@@ -210,6 +210,8 @@ def event_of(ending: Ending, now: float) -> CostEvent:
         outcome=ending.outcome,
         error=ending.error,
         would_block=meter.reservation.would_block,
+        decision="blocked" if ending.outcome == "refused" else "allowed",
+        run=meter.plan.run,
     )
 
 

@@ -251,6 +251,11 @@ Outcome = Literal["ok", "error", "unknown", "cancelled", "partial", "refused"]
 cancelled by the caller; a stream that ended early; refused by a budget before it was sent."""
 
 
+Decision = Literal["allowed", "downgraded", "cache_hit", "blocked"]
+"""What was decided before a call: sent as it was or with a lower output cap; sent to a cheaper model; answered from
+the response cache; refused."""
+
+
 @dataclass(frozen=True, slots=True)
 class CostEvent:
     """One call, as exporters and journals see it. It never holds a prompt, an answer or a key.
@@ -268,6 +273,11 @@ class CostEvent:
         outcome: how it ended.
         error: the class name of the error it ended with, or None.
         would_block: in observe mode, the budgets that would have refused it.
+        decision: what was decided before it.
+        asked: the model the program asked for, where another one was sent; else empty.
+        saved: the nano-dollars that it cost less than it would have without costguard's optimisations.
+        fingerprint: a keyed hash of the request, the same for equal requests; empty where it is not wanted.
+        run: the outermost attributed block it was made in, which joins the calls of one piece of work.
     """
 
     id: str
@@ -282,6 +292,11 @@ class CostEvent:
     outcome: Outcome = "ok"
     error: str | None = None
     would_block: tuple[str, ...] = ()
+    decision: Decision = "allowed"
+    asked: str = ""
+    saved: Nano = 0
+    fingerprint: str = ""
+    run: str = ""
 
     @property
     def model(self) -> str:

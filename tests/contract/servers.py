@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -116,9 +117,16 @@ def running(folder: Path) -> Iterator[str]:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port below those that the system hands to clients: none of them takes it before the server does, and a node
+    of a cluster finds its second port, 10,000 higher."""
+    for port in random.sample(range(12_000, 22_000), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError("no free port between 12,000 and 22,000")
 
 
 def fresh() -> str:

@@ -41,6 +41,10 @@ def _call(event: CostEvent) -> dict[str, Any]:
         "tags": dict(event.tags),
         "budgets": list(event.budgets),
         "would_block": list(event.would_block),
+        "decision": event.decision,
+        "asked_model": event.asked or event.call.model,
+        "saved_usd": str(decimal_usd(event.saved)),
+        "run": event.run,
     }
 
 

@@ -1,0 +1,92 @@
+"""The command line. A command is one file here and one line in `COMMANDS`.
+
+A command's module has ``configure(parser)``, which adds its arguments, and ``run(options)``, which carries it out and
+returns the exit code. Only the module of the command that was asked for is imported.
+
+Exit codes: 0 all is well; 1 a finding, for scripts and CI; 2 a wrong argument or setting, or an extra that is not
+installed; 3 the ledger cannot be reached; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Final, NamedTuple, Protocol, cast
+
+from ..errors import CostguardError, LedgerUnavailableError
+
+
+class Module(Protocol):
+    """What the module of a command has."""
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's arguments."""
+        ...
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Carry the command out and return the exit code."""
+        ...
+
+
+class Command(NamedTuple):
+    """Where a command is, and the line that the list of commands has about it."""
+
+    module: str
+    help: str
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "demo": Command("costguard.cli.demo", "meter, limit and refuse calls of the real SDKs, offline and without a key"),
+}
+"""Every command, in the order in which they are listed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the result is the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    module, options = _parsed(words)
+    try:
+        code = module.run(options)
+        sys.stdout.flush()
+    except LedgerUnavailableError as error:
+        return _failed(3, error)
+    except CostguardError as error:
+        return _failed(2, error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Who read our output has gone away, such as `head`: nobody is left to be told, and the interpreter must not
+        # try to flush either when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _parsed(words: list[str]) -> tuple[Module, argparse.Namespace]:
+    parser = argparse.ArgumentParser(prog="costguard", description="Limits on what language models cost.")
+    parser.add_argument("--version", action="store_true", help="say the version and leave")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    wanted = next((word for word in words if not word.startswith("-")), None)
+    module: Module | None = None
+    for name, command in COMMANDS.items():
+        own = commands.add_parser(name, help=command.help, description=command.help.capitalize() + ".")
+        if name == wanted:
+            module = cast("Module", import_module(command.module))
+            module.configure(own)
+    options = parser.parse_args(words)
+    if options.version:
+        from importlib.metadata import version
+
+        print(f"costguard {version('costguard-ai')}")
+        parser.exit()
+    if module is None:
+        parser.error("which command? See costguard --help")
+    return module, options
+
+
+def _failed(code: int, error: CostguardError) -> int:
+    print(f"costguard: {error}", file=sys.stderr)
+    return code
