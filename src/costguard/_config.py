@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from ._budget import Budget, clean_tags
@@ -38,6 +39,7 @@ class Environment:
         ledger: ``COSTGUARD_LEDGER``: a ledger's URL.
         exporters: ``COSTGUARD_EXPORTERS``: names, separated by commas.
         environment: ``COSTGUARD_ENVIRONMENT``: the ``environment`` tag of every call.
+        home: ``COSTGUARD_HOME``: where costguard keeps what belongs to this machine, such as the key of fingerprints.
     """
 
     disabled: bool
@@ -45,6 +47,7 @@ class Environment:
     ledger: str
     exporters: tuple[str, ...]
     environment: str | None
+    home: Path
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> Environment:
@@ -56,6 +59,7 @@ class Environment:
             ledger=env.get("COSTGUARD_LEDGER", "memory://"),
             exporters=tuple(name.strip() for name in names if name.strip()),
             environment=env.get("COSTGUARD_ENVIRONMENT") or None,
+            home=_home(env),
         )
 
 
@@ -152,6 +156,12 @@ class Costguard:
         with shielded("closing at exit"):
             if self._guard is not None:
                 self._guard.close()
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    if named := env.get("COSTGUARD_HOME"):
+        return Path(named)
+    return Path(env.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "costguard"
 
 
 def _budgets(budgets: Any) -> list[Budget]:

@@ -16,6 +16,7 @@ from ._admission import Admission
 from ._biller import Biller
 from ._catalog import Catalog
 from ._deferrals import Deferrals
+from ._fingerprint import Fingerprints
 from ._ids import ids
 from ._meter import LINE_UP, SEND, Effect, Ending, Meter, Reserve, Settle, Signal, call_flow
 from ._reservation import Plan, Wait
@@ -24,7 +25,7 @@ from ._shield import log, shielded
 from ._types import Balance, Call, Cost, Granted, Hold, Leg, Outcome, Refused, Usage
 from ._waiting import TaskPlace, ThreadPlace, Ticket
 from .errors import BudgetExceededError
-from .ports import Exporter, Ledger
+from .ports import Exporter, Ledger, Request
 
 T = TypeVar("T")
 Mode = Literal["enforce", "observe"]
@@ -61,6 +62,7 @@ class Guard:
         strict_prices: whether a model without a price of its own is refused.
         on_alert: told of each threshold a budget reaches.
         clock: UTC epoch seconds.
+        fingerprints: makes the fingerprints of requests, where a journal or a cache wants them.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Guard:
         strict_prices: bool = False,
         on_alert: OnAlert | None = None,
         clock: Callable[[], float] = time.time,
+        fingerprints: Fingerprints | None = None,
     ) -> None:
         self.catalog = catalog
         self.biller = Biller(catalog)
@@ -84,6 +87,7 @@ class Guard:
         self.tags = dict(tags or {})
         self.mode: Mode = mode
         self.clock = clock
+        self.fingerprints = fingerprints
         self.unmetered_calls: dict[str, int] = {}
         self._strict_prices = strict_prices
         self.settlements = Settlements(ledger, self.exporters, on_alert, clock)
@@ -97,8 +101,8 @@ class Guard:
 
     # -- one call ----------------------------------------------------------------------------------------------
 
-    def begin(self, call: Call) -> Meter:
-        """A meter for a call that is about to be made here and now."""
+    def begin(self, call: Call, request: Request | None = None) -> Meter:
+        """A meter for a call that is about to be made here and now, with the request where there is one."""
         self.drain()
         at = self.clock()
         if at >= self._reap_at:
@@ -118,6 +122,7 @@ class Guard:
             forecast=self.settlements.habits.forecast(kind_of(call, scope.tags)),
             again=lambda: self.admission.legs(scope, self.clock()),
             run=scope.run,
+            fingerprint=self._fingerprint(sdk, request),
         )
         return Meter(ids(), call, self.catalog, plan, at, LEASE, partial(self.biller.of_call, sdk, call.host))
 
@@ -375,6 +380,13 @@ class Guard:
         if not self.tags:
             return scope
         return _scope.Scope({**self.tags, **scope.tags}, scope.enclosing, scope.run)
+
+    def _fingerprint(self, sdk: str, request: Request | None) -> str:
+        if self.fingerprints is None or request is None:
+            return ""
+        with shielded("making a fingerprint"):
+            return self.fingerprints.of(sdk, request)
+        return ""
 
     def _refused(self, meter: Meter, error: BudgetExceededError) -> None:
         with shielded("noting a refused call"):

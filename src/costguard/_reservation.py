@@ -45,6 +45,7 @@ class Plan:
         forecast: what such calls are expected to use, once that is known.
         again: the legs as they are at a later instant, for a caller that waited into another window.
         run: the outermost attributed block that the call is made in.
+        fingerprint: a keyed hash of the request, where somebody wants it.
     """
 
     legs: Legs
@@ -55,6 +56,7 @@ class Plan:
     forecast: Forecast | None = None
     again: Callable[[], Legs] | None = None
     run: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

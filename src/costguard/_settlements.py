@@ -211,6 +211,7 @@ def event_of(ending: Ending, now: float) -> CostEvent:
         error=ending.error,
         would_block=meter.reservation.would_block,
         decision="blocked" if ending.outcome == "refused" else "allowed",
+        fingerprint=meter.plan.fingerprint,
         run=meter.plan.run,
     )
 

@@ -138,7 +138,7 @@ class Funnel:
             if isinstance(reading, Unmetered):
                 guard.unmetered(f"{self._provider.name} {reading.endpoint}")
             elif reading is not None:
-                meter = reading if isinstance(reading, Retrieval) else guard.begin(reading)
+                meter = reading if isinstance(reading, Retrieval) else guard.begin(reading, request)
                 return Hop(guard, meter, request)
         return None
 

@@ -110,7 +110,7 @@ class Funnel:
         if isinstance(reading, Unmetered):
             guard.unmetered(f"{self._provider.name} {reading.endpoint}")
             return Carrier(guard, None, request, options.post_parser)
-        meter = reading if isinstance(reading, Retrieval) else guard.begin(reading)
+        meter = reading if isinstance(reading, Retrieval) else guard.begin(reading, request)
         return Carrier(guard, meter, request, options.post_parser)
 
     def _sent(self, carrier: Carrier, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
