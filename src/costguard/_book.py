@@ -10,6 +10,8 @@ The life of a hold:
                  │  ─ release() ──────► RELEASED
                  │  ─ extend(+x) ─────► OPEN, bigger
                  └─ lease over ───────► EXPIRED, charged at its amount ─ late settle or release ─► corrected
+
+What an ended call is charged can be corrected afterwards, by `adjust`.
 """
 
 from __future__ import annotations
@@ -41,14 +43,22 @@ class Row(NamedTuple):
     ends: float | None = None
 
 
+class Adjusted(NamedTuple):
+    """The corrections of a charge: what the call was `settled` at, and each correction's id with its figure."""
+
+    settled: Nano
+    by: tuple[tuple[str, Nano], ...] = ()
+
+
 class Entry(NamedTuple):
-    """A hold as the ledger keeps it: as big as it has grown, as big as it was `first` asked for, and `booked`, what
-    it has added to spent so far."""
+    """A hold as the ledger keeps it: as big as it has grown, as big as it was `first` asked for, `booked`, what it has
+    added to spent so far, and how that was corrected."""
 
     hold: Hold
     first: Nano
     state: State = State.OPEN
     booked: Nano = 0
+    adjusted: Adjusted | None = None
 
 
 WindowKey: TypeAlias = tuple[str, str]
@@ -116,6 +126,26 @@ def expire(books: Books, entries: Entries, id: str) -> Step:
     """Charge a hold whose lease is over: its process may have sent the call before it died."""
     entry = _entry(entries, id)
     return _end(books, entry, State.EXPIRED, entry.hold.amount)
+
+
+def adjust(books: Books, entries: Entries, id: str, correction: str, actual: Nano) -> Step:
+    """Correct what an ended call is charged, in the windows it was made in; `correction` is the correction's own id.
+
+    The last correction stands, also against a settlement that comes after it. Repeats change nothing.
+    """
+    _check(actual)
+    entry = _entry(entries, id)
+    known = entry.adjusted or Adjusted(entry.booked)
+    for other, figure in known.by:
+        if other == correction:
+            if figure != actual:
+                raise IdempotencyConflictError(f"correction {correction} of {id} was {figure} before, now {actual}")
+            return Step(_GRANTED, _NO_ROWS)
+    if entry.state is State.OPEN:
+        raise IdempotencyConflictError(f"hold {id} is open, so it has no charge that could be corrected")
+    reply, rows = _booked(books, entry, actual - entry.booked)
+    adjusted = known._replace(by=(*known.by, (correction, actual)))
+    return Step(reply, rows, entry._replace(booked=actual, adjusted=adjusted))
 
 
 def refusals_of(books: Books, legs: tuple[Leg, ...], amount: Nano) -> Iterator[Refusal]:
@@ -207,12 +237,23 @@ def _held(books: Books, legs: tuple[Leg, ...], amount: Nano) -> Iterator[tuple[W
 
 
 def _end(books: Books, entry: Entry, to: State, actual: Nano) -> Step:
+    adjusted = entry.adjusted
     if entry.state is to or (entry.state is not State.OPEN and to is State.EXPIRED):
-        if to is State.SETTLED and entry.booked != actual:
-            raise IdempotencyConflictError(f"hold {entry.hold.id} was settled at {entry.booked} before, now {actual}")
+        settled = entry.booked if adjusted is None else adjusted.settled
+        if to is State.SETTLED and settled != actual:
+            raise IdempotencyConflictError(f"hold {entry.hold.id} was settled at {settled} before, now {actual}")
         return Step(_GRANTED, _NO_ROWS)
     if entry.state in (State.SETTLED, State.RELEASED):
         raise IdempotencyConflictError(f"hold {entry.hold.id} is {entry.state.value}; it cannot become {to.value}")
+    if adjusted is not None:
+        # Who corrected the charge of an expired hold knew more than its own late end does.
+        return Step(_GRANTED, _NO_ROWS, entry._replace(state=to, adjusted=adjusted._replace(settled=actual)))
+    reply, rows = _booked(books, entry, actual - entry.booked)
+    return Step(reply, rows, entry._replace(state=to, booked=actual))
+
+
+def _booked(books: Books, entry: Entry, added: Nano) -> tuple[Granted, dict[WindowKey, Row]]:
+    """Add to what is spent in every window of a hold, and let go of what is still held."""
     freed = entry.hold.amount if entry.state is State.OPEN else 0
     rows: dict[WindowKey, Row] = {}
     crossings: list[Crossing] = []
@@ -220,17 +261,15 @@ def _end(books: Books, entry: Entry, to: State, actual: Nano) -> Step:
         key = (leg.budget, leg.window)
         row = books.get(key)
         if row is None:
-            if entry.state is State.EXPIRED:
+            if entry.state is not State.OPEN:
                 continue  # the window is over and forgotten: there is nothing left to correct
             row = Row(ends=_forgotten(leg))
-        added = actual - entry.booked
         spent, fired = _spent_and_fired(books, leg, row)
         total = spent + added
         passed = [mark for mark in leg.marks if mark[1] <= total and mark[0] > fired] if added > 0 else []
         crossings += [Crossing(leg, percent, total) for percent, _ in passed]
         rows[key] = Row(row.spent + added, row.held - freed, passed[-1][0] if passed else row.fired, row.ends)
-    reply = Granted(tuple(crossings)) if crossings else _GRANTED
-    return Step(reply, rows, entry._replace(state=to, booked=actual))
+    return (Granted(tuple(crossings)) if crossings else _GRANTED), rows
 
 
 def _forgotten(leg: Leg) -> float | None:

@@ -216,6 +216,20 @@ class Ledger(Protocol):
         """End the hold of a call that cost nothing."""
         ...
 
+    def adjust(self, id: str, correction: str, actual: Nano) -> Granted:
+        """Correct what an ended call is charged to `actual`, in the windows it was made in; never refuses.
+
+        Args:
+            id: the hold's.
+            correction: the correction's own id. Sent again with the same figure it changes nothing.
+            actual: what the call did really cost. Of several corrections the last one stands.
+
+        Raises:
+            KeyError: the hold is not known, or was forgotten, which it may be a day after its lease.
+            IdempotencyConflictError: it is still open, or this correction had another figure before.
+        """
+        ...
+
     def balances(self, legs: Sequence[Leg]) -> Sequence[Balance]:
         """The books of these windows, read in one step."""
         ...

@@ -35,6 +35,7 @@ HISTORIES: Final = st.lists(
         st.tuples(st.just("settle"), CALLS, AMOUNTS),
         st.tuples(st.just("settle"), CALLS, AMOUNTS),
         st.tuples(st.just("release"), CALLS),
+        st.tuples(st.just("adjust"), CALLS, st.sampled_from(("one", "two, 'quoted'")), AMOUNTS),
         st.tuples(st.just("reap"), st.integers(0, 15)),
     ),
     max_size=50,

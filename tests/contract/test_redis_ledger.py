@@ -61,6 +61,7 @@ STEPS = st.one_of(
     st.tuples(st.just("extend"), IDS, AMOUNTS),
     st.tuples(st.just("settle"), IDS, AMOUNTS),
     st.tuples(st.just("release"), IDS),
+    st.tuples(st.just("adjust"), IDS, st.sampled_from(("one", "two")), AMOUNTS),
     st.tuples(st.just("reap"), st.integers(-5, 90)),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -284,6 +285,39 @@ class LateEndsAreLost(MemoryLedger):
     def settle(self, id: str, actual: Nano) -> Granted:
         if self._state[id].state is State.EXPIRED:
             return Granted()
+        return super().settle(id, actual)
+
+
+class AdjustsTwice(MemoryLedger):
+    """Takes a repeated correction for a new one."""
+
+    _numbers = itertools.count()
+
+    def adjust(self, id: str, correction: str, actual: Nano) -> Granted:
+        return super().adjust(id, f"{correction} {next(self._numbers)}", actual)
+
+
+class AdjustsInTheFirstWindowOnly(MemoryLedger):
+    """Corrects the first budget of a call and forgets the others."""
+
+    def adjust(self, id: str, correction: str, actual: Nano) -> Granted:
+        rows = {
+            key: self._state[key]
+            for leg in self._state[id].hold.legs[1:]
+            if (key := (leg.budget, leg.window)) in self._state
+        }
+        reply = super().adjust(id, correction, actual)
+        self._state.update(rows)
+        return reply
+
+
+class CorrectionsAreUndoneByTheSettlement(MemoryLedger):
+    """Lets a late end of an expired hold overwrite what somebody corrected."""
+
+    def settle(self, id: str, actual: Nano) -> Granted:
+        entry: Entry = self._state[id]
+        if entry.state is State.EXPIRED and entry.adjusted is not None:
+            self._state[id] = entry._replace(adjusted=None)
         return super().settle(id, actual)
 
 

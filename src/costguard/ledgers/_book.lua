@@ -112,6 +112,22 @@ local function fired(leg)
   return highest
 end
 
+-- Note the marks that a leg reaches with `total` spent, and add them to `crossings`.
+local function crossed(crossings, index, leg, total)
+  local place, told, highest = 0, nil, nil
+  for percent, nano in string.gmatch(leg.marks, '(%S+) (%S+)') do
+    if tonumber(nano) <= total then
+      told = told or fired(leg)
+      if tonumber(percent) > told then
+        highest = percent
+        table.insert(crossings, {tostring(index - 1), tostring(place), whole(total)})
+      end
+    end
+    place = place + 1
+  end
+  if highest then redis.call('HSET', leg.key, 'f' .. leg.suffix, highest) end
+end
+
 local function read_all(legs)
   local rows = {}
   for index, leg in ipairs(legs) do rows[index] = read(leg) end

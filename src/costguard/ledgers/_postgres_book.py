@@ -10,7 +10,7 @@ from typing import Final
 from .._book import Entry, Row, Step, WindowKey
 from .._types import Leg
 from ._postgres_wire import Rows, Wire
-from ._stepped import REMEMBERED, entry_from, legs_as_json, slot_range
+from ._stepped import REMEMBERED, adjusted_as_json, entry_from, legs_as_json, slot_range
 
 MIGRATE: Final = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
@@ -39,16 +39,21 @@ MIGRATIONS: Final = (
         "CREATE INDEX holds_open ON {schema}.holds (expires) WHERE state = 'open'",
         "CREATE INDEX holds_ended ON {schema}.holds (expires) WHERE state <> 'open'",
     ),
+    ("ALTER TABLE {schema}.holds ADD COLUMN adjusted text",),
 )
 """Each is applied once, in order; the table ``migrations`` tells which were. Never edit one: add another."""
 
 _ROWS: Final = 'SELECT budget, "window", spent, held, fired, ends FROM {schema}.windows WHERE {wanted}'
-_ENTRY: Final = "SELECT state, amount, first, booked, expires, legs FROM {schema}.holds WHERE id = {id}"
+_ENTRY: Final = "SELECT state, amount, first, booked, expires, legs, adjusted FROM {schema}.holds WHERE id = {id}"
 _WRITE_ROWS: Final = """
     INSERT INTO {schema}.windows VALUES {rows} ON CONFLICT (budget, "window")
     DO UPDATE SET spent = excluded.spent, held = excluded.held, fired = excluded.fired"""
-_ADD: Final = "INSERT INTO {schema}.holds VALUES ({id}, '{state}', {amount}, {first}, {booked}, {expires}, {legs})"
-_CHANGE: Final = "UPDATE {schema}.holds SET state = '{state}', amount = {amount}, booked = {booked} WHERE id = {id}"
+_ADD: Final = """
+    INSERT INTO {schema}.holds (id, state, amount, first, booked, expires, legs)
+    VALUES ({id}, '{state}', {amount}, {first}, {booked}, {expires}, {legs})"""
+_CHANGE: Final = """
+    UPDATE {schema}.holds SET state = '{state}', amount = {amount}, booked = {booked}, adjusted = {adjusted}
+    WHERE id = {id}"""
 _OVERDUE: Final = """
     SELECT id FROM {schema}.holds WHERE state = 'open' AND expires <= {now} ORDER BY expires LIMIT {limit}"""
 _FORGET: Final = (
@@ -106,10 +111,10 @@ class PostgresTransaction:
             self._new.add(id)
             return None
         self._new.discard(id)
-        state, amount, first, booked, expires, legs = found[0]
+        state, amount, first, booked, expires, legs, adjusted = found[0]
         return entry_from({
             "id": id, "state": state, "amount": _int(amount), "first": _int(first), "booked": _int(booked),
-            "expires": float(expires or 0), "legs": legs,
+            "expires": float(expires or 0), "legs": legs, "adjusted": adjusted,
         })  # fmt: skip
 
     def write(self, id: str, step: Step) -> None:
@@ -129,6 +134,7 @@ class PostgresTransaction:
             _ADD if id in self._new else _CHANGE, id=self._text(id), state=entry.state.value, amount=hold.amount,
             first=entry.first, booked=entry.booked, expires=_float(hold.expires),
             legs=self._wire.literal(legs_as_json(hold.legs)),
+            adjusted="NULL" if entry.adjusted is None else self._wire.literal(adjusted_as_json(entry) or ""),
         )  # fmt: skip
 
     def overdue(self, now: float, limit: int) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from .._book import Entry, Row, Step, WindowKey
 from .._types import Leg
-from ._stepped import REMEMBERED, entry_from, legs_as_json, slot_range
+from ._stepped import REMEMBERED, adjusted_as_json, entry_from, legs_as_json, slot_range
 
 MIGRATIONS: Final = (
     (
@@ -24,6 +24,7 @@ MIGRATIONS: Final = (
         "CREATE INDEX holds_open ON holds (expires) WHERE state = 'open'",
         "CREATE INDEX holds_ended ON holds (expires) WHERE state != 'open'",
     ),
+    ("ALTER TABLE holds ADD COLUMN adjusted TEXT",),
 )
 """Each is applied once, in order; ``PRAGMA user_version`` tells how many were. Never edit one: add another."""
 
@@ -65,10 +66,12 @@ class SQLiteTransaction:
             [(*key, row.spent, row.held, row.fired, row.ends) for key, row in step.rows.items()],
         )
         self._run(
-            "INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-            " state = excluded.state, amount = excluded.amount, booked = excluded.booked",
+            "INSERT INTO holds (id, state, amount, first, booked, expires, legs, adjusted)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET state = excluded.state, amount = excluded.amount,"
+            " booked = excluded.booked, adjusted = excluded.adjusted",
             (id, entry.state.value, entry.hold.amount, entry.first, entry.booked, entry.hold.expires,
-             legs_as_json(entry.hold.legs)),
+             legs_as_json(entry.hold.legs), adjusted_as_json(entry)),
         )  # fmt: skip
 
     def overdue(self, now: float, limit: int) -> list[str]:

@@ -10,7 +10,21 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from .._book import Entry, Row, State, Step, WindowKey, balance, expire, extend, release, reserve, settle
+from .._book import (
+    Adjusted,
+    Entry,
+    Row,
+    State,
+    Step,
+    WindowKey,
+    adjust,
+    balance,
+    expire,
+    extend,
+    release,
+    reserve,
+    settle,
+)
 from .._types import Balance, Granted, Hold, Leg, Nano, Refused
 
 T = TypeVar("T")
@@ -83,6 +97,10 @@ class SteppedLedger:
         """See `costguard.ports.Ledger.release`."""
         return granted(self._step(id, release))
 
+    def adjust(self, id: str, correction: str, actual: Nano) -> Granted:
+        """See `costguard.ports.Ledger.adjust`."""
+        return granted(self._step(id, adjust, correction, actual))
+
     def balances(self, legs: Sequence[Leg]) -> Sequence[Balance]:
         """See `costguard.ports.Ledger.balances`."""
         books = self._transact(lambda store: store.rows(legs))
@@ -103,7 +121,7 @@ class SteppedLedger:
         self._transact(lambda store: store.forget(now, BATCH))
         return charged
 
-    def _step(self, id: str, operation: Callable[..., Step], *figures: Nano) -> Step:
+    def _step(self, id: str, operation: Callable[..., Step], *figures: Nano | str) -> Step:
         def work(store: Transaction) -> Step:
             entry = store.entry(id)
             if entry is None:
@@ -154,10 +172,22 @@ def _leg(fields: Sequence[Any]) -> Leg:
     )  # fmt: skip
 
 
+def adjusted_as_json(entry: Entry) -> str | None:
+    """The corrections of a hold, to be kept beside it."""
+    return None if entry.adjusted is None else json.dumps(entry.adjusted, separators=(",", ":"))
+
+
+def _adjusted(text: str | None) -> Adjusted | None:
+    if not text:
+        return None
+    settled, by = json.loads(text)
+    return Adjusted(settled, tuple((correction, figure) for correction, figure in by))
+
+
 def entry_from(record: Mapping[str, Any]) -> Entry:
     """A hold out of its stored fields."""
     hold = Hold(record["id"], record["amount"], legs_from_json(record["legs"]), record["expires"])
-    return Entry(hold, record["first"], State(record["state"]), record["booked"])
+    return Entry(hold, record["first"], State(record["state"]), record["booked"], _adjusted(record["adjusted"]))
 
 
 def slot_range(leg: Leg) -> tuple[str, str]:

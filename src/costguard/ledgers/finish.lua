@@ -9,15 +9,16 @@ local function ended(kind, ...)
   return reply(kind, seq, epoch, lost and 1 or 0, ...)
 end
 
-local known = redis.call('HMGET', HOLD, 'state', 'amount', 'booked', 'digest')
-local state, amount, booked = known[1], known[2], known[3]
+local known = redis.call('HMGET', HOLD, 'state', 'amount', 'booked', 'digest', 'settled')
+local state, amount, booked, settled = known[1], known[2], known[3], known[5]
 if not state then
   if to == 'expired' then redis.call('ZREM', LEASES, id) end
   return ended('unknown')
 end
 if state ~= 'open' and to == 'expired' then return ended('nothing') end
 if state == to then
-  if to == 'settled' and booked ~= actual then return ended('conflict', state, booked) end
+  local before = settled or booked
+  if to == 'settled' and before ~= actual then return ended('conflict', state, before) end
   return ended('granted', {})
 end
 if state == 'settled' or state == 'released' then return ended('conflict', state, booked) end
@@ -28,32 +29,23 @@ if to == 'expired' then
   if lease and tonumber(lease) > now then return ended('nothing') end
   actual = amount
 end
+if settled then
+  -- Who corrected the charge of an expired hold knew more than its own late end does.
+  redis.call('HSET', HOLD, 'state', to, 'settled', actual)
+  seq = redis.call('HINCRBY', META, 'seq', 1)
+  return ended('granted', {})
+end
 if known[4] ~= ARGV[9] then return ended('legs', redis.call('HGET', HOLD, 'legs')) end
 local legs = legs_from(10)
 local rows = read_all(legs)
 
 local added, crossings = tonumber(actual) - tonumber(booked), {}
-local function crossed(index, leg, total)
-  local place, told, highest = 0, nil, nil
-  for percent, nano in string.gmatch(leg.marks, '(%S+) (%S+)') do
-    if tonumber(nano) <= total then
-      told = told or fired(leg)
-      if tonumber(percent) > told then
-        highest = percent
-        table.insert(crossings, {tostring(index - 1), tostring(place), whole(total)})
-      end
-    end
-    place = place + 1
-  end
-  if highest then redis.call('HSET', leg.key, 'f' .. leg.suffix, highest) end
-end
-
 local freed = (state ~= 'open' or amount == '0') and '0' or '-' .. amount
 for index, leg in ipairs(legs) do
   local row = rows[index]
   -- A charge in a window that is over and forgotten has nothing left to be corrected.
   if row.known or state == 'open' then
-    if added > 0 then crossed(index, leg, row.most + added) end
+    if added > 0 then crossed(crossings, index, leg, row.most + added) end
     redis.call('HINCRBY', leg.key, 'p' .. leg.suffix, whole(added))
     -- A window that is not there any more holds nothing to give back.
     redis.call('HINCRBY', leg.key, 'h' .. leg.suffix, row.known and freed or '0')

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 from weakref import WeakSet
 
-from .._book import Entry, Row, State, Step, balance, expire, extend, release, reserve, settle
+from .._book import Entry, Row, State, Step, adjust, balance, expire, extend, release, reserve, settle
 from .._types import Balance, Granted, Hold, Leg, Nano, Refused
 
 KEPT: Final = 10_000
@@ -59,6 +59,13 @@ class MemoryLedger:
     def release(self, id: str) -> Granted:
         """See `costguard.ports.Ledger.release`."""
         return self._end(release, id)
+
+    def adjust(self, id: str, correction: str, actual: Nano) -> Granted:
+        """See `costguard.ports.Ledger.adjust`."""
+        with self._lock:
+            step = adjust(self._state, self._state, id, correction, actual)
+            self._apply(id, step)
+        return _granted(step)
 
     def balances(self, legs: Sequence[Leg]) -> Sequence[Balance]:
         """See `costguard.ports.Ledger.balances`."""

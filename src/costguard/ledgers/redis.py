@@ -41,7 +41,7 @@ LARGEST: Final = 2**53
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _RESERVE, _EXTEND, _FINISH = Script("reserve"), Script("extend"), Script("finish")
-_DUE, _FORGET = Script("due"), Script("forget")
+_ADJUST, _DUE, _FORGET = Script("adjust"), Script("due"), Script("forget")
 _LOST: Final = (
     "the ledger {where} lost writes that it had acknowledged (it was flushed, restarted without appendonly, or failed"
     " over): its books say less than was spent; check them, then call RedisLedger.accept_loss() or restart"
@@ -111,6 +111,23 @@ class RedisLedger:
     def release(self, id: str) -> Granted:
         """See `costguard.ports.Ledger.release`."""
         return self._finish(id, "released", 0)
+
+    def adjust(self, id: str, correction: str, actual: Nano) -> Granted:
+        """See `costguard.ports.Ledger.adjust`."""
+        _check(actual)
+        legs = self._own.get(id, ())
+        reply = self._link.run(self._correction(id, legs, correction, actual))[0]
+        if reply[0] == "legs":
+            legs = legs_from_json(reply[4])
+            reply = self._link.run(self._correction(id, legs, correction, actual))[0]
+        self._note(reply)
+        if reply[0] == "unknown":
+            raise KeyError(f"no hold {id}")
+        if reply[0] == "open":
+            raise IdempotencyConflictError(f"hold {id} is open, so it has no charge that could be corrected")
+        if reply[0] == "conflict":
+            raise IdempotencyConflictError(f"correction {correction} of {id} was {reply[4]} before, now {actual}")
+        return _granted(reply, legs)
 
     def balances(self, legs: Sequence[Leg]) -> Sequence[Balance]:
         """See `costguard.ports.Ledger.balances`."""
@@ -217,6 +234,9 @@ class RedisLedger:
 
     def _end(self, id: str, legs: tuple[Leg, ...], to: str, actual: Nano, at: str = "") -> Ask:
         return self._step(_FINISH, id, legs, *self._history, id, to, actual, self._keep, int(REMEMBERED), at)
+
+    def _correction(self, id: str, legs: tuple[Leg, ...], correction: str, actual: Nano) -> Ask:
+        return self._step(_ADJUST, id, legs, *self._history, correction, actual)
 
     def _ask(self, script: Script, id: str, legs: tuple[Leg, ...], *args: object) -> Sequence[Any]:
         reply: Sequence[Any] = self._link.run(self._step(script, id, legs, *args))[0]

@@ -6,7 +6,8 @@ Needs Hypothesis; `costguard.testing.LedgerContract` imports it only to run it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -50,6 +51,14 @@ class Kept:
     amount: Nano
     state: str = "open"
     booked: Nano = 0
+    settled: Nano = 0
+    corrections: dict[str, Nano] = field(default_factory=dict)
+
+    @property
+    def overrun(self) -> Nano:
+        """By how much it may have passed a limit: what it did cost beyond its hold, or what was corrected when others
+        had been given the room."""
+        return self.booked if self.corrections else max(0, self.booked - self.amount)
 
 
 class Model:
@@ -78,9 +87,9 @@ class Model:
         return self._windows.get((budget, window), [])
 
     def overrun(self, leg: Leg) -> Nano:
-        """By how much calls in a window did cost more than was held for them."""
+        """By how much calls in a window may have passed its limit."""
         names = [leg.window] if not leg.slots else _run(int(leg.window), leg.slots)
-        return sum(max(0, kept.booked - kept.amount) for name in names for kept in self._of(leg.budget, name))
+        return sum(kept.overrun for name in names for kept in self._of(leg.budget, name))
 
     def books(self, leg: Leg) -> tuple[Nano, Nano]:
         """Spent and held in the window that ends with a leg's own."""
@@ -161,6 +170,7 @@ class BooksMachine(RuleBasedStateMachine):
             st.tuples(st.just("wait"), st.sampled_from((1, 3, 7, 25)), st.booleans()),
             st.tuples(st.just("repeat"), WHICH),
             st.tuples(st.just("contradict"), WHICH, st.integers(1, 9)),
+            st.tuples(st.just("adjust"), WHICH, st.sampled_from((0, 20, 40, 90))),
         )
     )
     def do(self, step: tuple[Any, ...]) -> None:
@@ -191,10 +201,24 @@ class BooksMachine(RuleBasedStateMachine):
         if kept is None:
             return
         actual = kept.amount * share // 100 if sent else 0
-        added = actual - kept.booked
+        # Whoever corrected the charge of an expired hold knew more than its late end does.
+        added = 0 if kept.corrections else actual - kept.booked
         reply = self.ledger.settle(kept.hold.id, actual) if sent else self.ledger.release(kept.hold.id)
         assert self._marked(kept, reply.crossings, added) == self._counted(reply.crossings)
-        kept.state, kept.booked = "settled" if sent else "released", actual
+        kept.state, kept.settled = "settled" if sent else "released", actual
+        if not kept.corrections:
+            kept.booked = actual
+
+    def adjust(self, which: int, actual: Nano) -> None:
+        """Somebody knows what a call did really cost; of several who know, the last one is believed."""
+        kept = self.pick(which, "settled", "expired", "released")
+        if kept is None:
+            return
+        correction = f"correction-{len(kept.corrections)}"
+        reply = self.ledger.adjust(kept.hold.id, correction, actual)
+        assert self._marked(kept, reply.crossings, actual - kept.booked) == self._counted(reply.crossings)
+        kept.corrections[correction] = actual
+        kept.booked = actual
 
     def wait(self, seconds: int, reap: bool) -> None:
         """Time passes, and leases that are over are charged."""
@@ -210,7 +234,9 @@ class BooksMachine(RuleBasedStateMachine):
             return
         assert Granted() == self.ledger.reserve(kept.hold)
         if kept.state == "settled":
-            assert Granted() == self.ledger.settle(kept.hold.id, kept.booked)
+            assert Granted() == self.ledger.settle(kept.hold.id, kept.settled)
+        for correction, actual in kept.corrections.items():
+            assert Granted() == self.ledger.adjust(kept.hold.id, correction, actual)
         if kept.state == "released":
             assert Granted() == self.ledger.release(kept.hold.id)
 
@@ -225,9 +251,13 @@ class BooksMachine(RuleBasedStateMachine):
         if kept.state != "open":
             _conflicts(lambda: ledger.extend(hold.id, extra))
         if kept.state in ("settled", "released"):
-            _conflicts(lambda: ledger.settle(hold.id, kept.booked + extra))
+            _conflicts(lambda: ledger.settle(hold.id, kept.settled + extra))
         if kept.state == "settled":
             _conflicts(lambda: ledger.release(hold.id))
+        if kept.state == "open":
+            _conflicts(lambda: ledger.adjust(hold.id, "too early", extra))
+        for correction, actual in kept.corrections.items():
+            _conflicts(partial(ledger.adjust, hold.id, correction, actual + extra))
 
     # -- what must always hold
 

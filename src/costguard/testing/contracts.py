@@ -207,6 +207,86 @@ class LedgerContract:
             _raises(IdempotencyConflictError, lambda: ledger.settle("b", 1))
             assert [(30, 0)] == _books(ledger, _leg())
 
+    # -- corrections
+
+    def test_a_charge_can_be_corrected(self) -> None:
+        """Up, down and away, on every window of the call, as often as somebody knows better."""
+        legs = (_leg("a"), _leg("b", hard=False), _rolling(7))
+        with self.opened() as ledger:
+            ledger.reserve(_hold("h", 40, *legs))
+            ledger.reserve(_hold("other", 5, *legs))
+            ledger.settle("h", 30)
+            for number, actual in enumerate((90, 12, 0, 0, 250)):
+                assert Granted() == ledger.adjust("h", f"correction-{number}", actual)
+                assert [(actual, 5)] * 3 == _books(ledger, *legs)
+            assert isinstance(ledger.reserve(_hold("more", 1, *legs)), Refused)
+
+    def test_a_correction_may_be_sent_again_and_contradicted_by_none(self) -> None:
+        """Its id tells a repeat from another correction; the settlement may be repeated too, and changes nothing."""
+        with self.opened() as ledger:
+            ledger.reserve(_hold("h", 40, _leg()))
+            ledger.settle("h", 30)
+            for _ in range(2):
+                assert Granted() == ledger.adjust("h", "one", 35)
+                assert Granted() == ledger.settle("h", 30)
+            ledger.adjust("h", "two", 20)
+            assert Granted() == ledger.adjust("h", "one", 35)
+            assert [(20, 0)] == _books(ledger, _leg())
+            _raises(IdempotencyConflictError, lambda: ledger.adjust("h", "one", 36))
+            _raises(IdempotencyConflictError, lambda: ledger.settle("h", 20))
+            _raises(IdempotencyConflictError, lambda: ledger.release("h"))
+            _raises(ValueError, lambda: ledger.adjust("h", "three", -1))
+            _raises(KeyError, lambda: ledger.adjust("nobody", "one", 1))
+            assert [(20, 0)] == _books(ledger, _leg())
+
+    def test_only_a_charge_can_be_corrected(self) -> None:
+        """An open hold has none yet; one that was released may turn out to have been billed."""
+        with self.opened() as ledger:
+            ledger.reserve(_hold("open", 40, _leg()))
+            _raises(IdempotencyConflictError, lambda: ledger.adjust("open", "one", 1))
+            ledger.reserve(_hold("unsent", 30, _leg()))
+            ledger.release("unsent")
+            ledger.adjust("unsent", "one", 25)
+            assert Granted() == ledger.release("unsent")
+            assert [(25, 40)] == _books(ledger, _leg())
+
+    def test_a_correction_of_an_expired_hold_stands_when_its_end_comes_late(self) -> None:
+        """Who corrected it knew of the bill; the late end is taken, and changes nothing any more."""
+        with self.opened() as ledger:
+            now = time.time()
+            for id in ("settled", "released"):
+                ledger.reserve(_hold(id, 40, _leg(), expires=now + 10))
+            ledger.reap(now + 11)
+            ledger.adjust("settled", "one", 25)
+            ledger.adjust("released", "one", 5)
+            for _ in range(2):
+                assert Granted() == ledger.settle("settled", 33)
+                assert Granted() == ledger.release("released")
+            _raises(IdempotencyConflictError, lambda: ledger.settle("settled", 25))
+            ledger.adjust("settled", "two", 24)
+            assert [(29, 0)] == _books(ledger, _leg())
+
+    def test_a_correction_tells_of_the_thresholds_it_reaches(self) -> None:
+        """Once a window, as every other charge does; a lower charge takes no alert back."""
+        leg = _leg(limit=100, marks=((50.0, 50), (80.0, 80)))
+        with self.opened() as ledger:
+            ledger.reserve(_hold("h", 40, leg))
+            ledger.settle("h", 30)
+            assert [(50.0, 60)] == [(one.percent, one.spent) for one in ledger.adjust("h", "one", 60).crossings]
+            assert () == ledger.adjust("h", "two", 0).crossings
+            assert [(80.0, 85)] == [(one.percent, one.spent) for one in ledger.adjust("h", "three", 85).crossings]
+
+    def test_a_correction_brings_no_forgotten_window_back(self) -> None:
+        """What is over and forgotten is not counted any more; the windows that last are corrected."""
+        ends = time.time() + 100
+        over, lasting = _leg("over", ends=ends), _leg("lasting")
+        with self.opened() as ledger:
+            ledger.reserve(_hold("a", 40, over, lasting, expires=ends + 5000))
+            ledger.settle("a", 40)
+            ledger.reap(ends + 1)
+            ledger.adjust("a", "one", 10)
+            assert [(0, 0), (10, 0)] == _books(ledger, over, lasting)
+
     # -- time
 
     def test_a_hold_whose_lease_is_over_is_charged(self) -> None:
