@@ -161,11 +161,11 @@ class TestOpenAIChat:
 
     def test_azure_deployments(self, provider: LoopbackProvider) -> None:
         """The path names the deployment, the reply the model, and the first chunk has no choices."""
-        client = openai.AzureOpenAI(azure_endpoint=provider.url, api_key="k", api_version="2024-10-21")
-        provider.script(Reply(model="gpt-4o-2024-11-20"))
-        assert client.chat.completions.create(model="mine", messages=HI).model == "gpt-4o-2024-11-20"
-        assert next(iter(client.chat.completions.create(model="mine", messages=HI, stream=True))).choices == []
-        assert client.responses.create(model="mine", input="hi").usage.total_tokens == 2000
+        with openai.AzureOpenAI(azure_endpoint=provider.url, api_key="k", api_version="2024-10-21") as client:
+            provider.script(Reply(model="gpt-4o-2024-11-20"))
+            assert client.chat.completions.create(model="mine", messages=HI).model == "gpt-4o-2024-11-20"
+            assert next(iter(client.chat.completions.create(model="mine", messages=HI, stream=True))).choices == []
+            assert client.responses.create(model="mine", input="hi").usage.total_tokens == 2000
         paths = [bill.path for bill in provider.billed]
         assert paths == ["/openai/deployments/mine/chat/completions"] * 2 + ["/openai/responses"]
 

@@ -718,11 +718,11 @@ def test_image_inputs_are_bounded_and_media_bytes_are_not_taken_for_text(
 
 def test_azure(provider: LoopbackProvider, recorder: Recorder) -> None:
     """An Azure deployment is priced by the model that answers."""
-    client = openai.AzureOpenAI(
-        api_key="x", api_version="2024-10-21", azure_endpoint=provider.url, azure_deployment="my-deployment"
-    )
     provider.reply = Reply(model="gpt-4o-2024-11-20")
-    client.chat.completions.create(**{**ASK, "model": "my-deployment"})
+    with openai.AzureOpenAI(
+        api_key="x", api_version="2024-10-21", azure_endpoint=provider.url, azure_deployment="my-deployment"
+    ) as client:
+        client.chat.completions.create(**{**ASK, "model": "my-deployment"})
     assert "gpt-4o-2024-11-20" == recorder.only.model
     assert not recorder.only.cost.unpriced
     assert recorder.only.cost.nano > 0
