@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,9 @@ from costguard._shield import bugs
 from costguard._types import Alert, CostEvent
 from costguard.ledgers.memory import MemoryLedger
 from costguard.testing.loopback import LoopbackProvider
+
+# No test is set up by a file that happens to lie in a folder above; those that are about such files look for them.
+os.environ["COSTGUARD_CONFIG"] = ""
 
 
 @pytest.fixture(autouse=True, scope="session")

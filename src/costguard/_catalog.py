@@ -7,7 +7,7 @@ file, a provider whose models this one resells, the nearest kin (marked `estimat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -182,6 +182,27 @@ class Catalog:
         other = provider_name(head)
         owner, wanted = (other, model) if model and self._shelf(other) else (seller, target)
         self._own.alias(seller, name, owner, wanted)
+        self._sheets.clear()
+
+    def lay_under(
+        self,
+        add: Iterable[Mapping[str, Any]] = (),
+        discount: Iterable[Mapping[str, Any]] = (),
+        alias: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        """Set what a configuration file says of prices, each as arguments of the method; what a program says wins.
+
+        Raises:
+            ConfigError: as for the methods; nothing is changed then.
+        """
+        said = Catalog(self._load)
+        for prices in add:
+            said.add(**prices)
+        for less in discount:
+            said.discount(**less)
+        for name in alias:
+            said.alias(**name)
+        self._own.under = said._own
         self._sheets.clear()
 
     # -- lookup

@@ -5,20 +5,23 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from ._budget import Budget, clean_tags
+from ._budget import Budget
 from ._catalog import Catalog
 from ._clock import SteadyClock
+from ._environment import Environment
 from ._executors import Executors
 from ._guard import Guard, Mode
 from ._patch import Patches
+from ._settings import Settings, find, load
 from ._settlements import OnAlert
+from ._setup import ARGUMENT, Arguments, Setup, resolve
 from ._shield import shielded
-from ._snapshot import load
+from ._snapshot import load as load_prices
 from .errors import ConfigError
 from .exporters import open_exporter
 from .ledgers import open_ledger
@@ -26,41 +29,7 @@ from .ports import Exporter, Ledger
 from .providers import load_providers
 
 OnUnknownPrice = Literal["estimate", "raise"]
-_TRUE: Final = ("1", "true", "yes", "on")
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """What costguard reads from the environment, each overridden by an argument.
-
-    Attributes:
-        disabled: ``COSTGUARD_DISABLED``: `instrument` leaves the SDKs untouched.
-        mode: ``COSTGUARD_MODE``: ``enforce`` or ``observe``.
-        ledger: ``COSTGUARD_LEDGER``: a ledger's URL.
-        exporters: ``COSTGUARD_EXPORTERS``: names, separated by commas.
-        environment: ``COSTGUARD_ENVIRONMENT``: the ``environment`` tag of every call.
-        home: ``COSTGUARD_HOME``: where costguard keeps what belongs to this machine, such as the key of fingerprints.
-    """
-
-    disabled: bool
-    mode: str
-    ledger: str
-    exporters: tuple[str, ...]
-    environment: str | None
-    home: Path
-
-    @classmethod
-    def read(cls, env: Mapping[str, str]) -> Environment:
-        """Read the variables named above."""
-        names = env.get("COSTGUARD_EXPORTERS", "").split(",")
-        return cls(
-            disabled=env.get("COSTGUARD_DISABLED", "").strip().lower() in _TRUE,
-            mode=env.get("COSTGUARD_MODE", "enforce"),
-            ledger=env.get("COSTGUARD_LEDGER", "memory://"),
-            exporters=tuple(name.strip() for name in names if name.strip()),
-            environment=env.get("COSTGUARD_ENVIRONMENT") or None,
-            home=_home(env),
-        )
+ConfigFile = str | os.PathLike[str] | Literal[False]
 
 
 class Costguard:
@@ -69,13 +38,17 @@ class Costguard:
     Attributes:
         followers: told of each guard before it becomes the current one; how the pytest plugin stays on across
             `configure`.
+        setup: what the current guard was made of, None as long as there is none.
+        settings: what the configuration file said.
     """
 
     def __init__(self) -> None:
-        self.catalog = Catalog(load)
+        self.catalog = Catalog(load_prices)
         self.patches = Patches(lambda: self._guard)
         self.executors = Executors()
         self.followers: list[Callable[[Guard], None]] = []
+        self.setup: Setup | None = None
+        self.settings = Settings()
         self._guard: Guard | None = None
         self._lock = threading.RLock()
         self._at_exit = False
@@ -94,35 +67,39 @@ class Costguard:
         exporters: Iterable[str | Exporter] | None = None,
         tags: Mapping[str, str] | None = None,
         mode: Mode | None = None,
-        on_unknown_price: OnUnknownPrice = "estimate",
+        on_unknown_price: OnUnknownPrice | None = None,
         on_alert: OnAlert | None = None,
         clock: Callable[[], float] | None = None,
+        config: ConfigFile | None = None,
     ) -> Guard:
         """Replace the current guard; see `costguard.configure`."""
-        env = Environment.read(os.environ)
-        mode_given = mode if mode is not None else env.mode
-        if mode_given not in ("enforce", "observe"):
-            raise ConfigError(f"mode={mode_given!r}: allowed are 'enforce' and 'observe'")
-        if on_unknown_price not in ("estimate", "raise"):
-            raise ConfigError(f"on_unknown_price={on_unknown_price!r}: allowed are 'estimate' and 'raise'")
+        env = environment()
+        file = settings(env, config)
+        arguments = Arguments(budgets, ledger, exporters, tags, mode, on_unknown_price)
+        setup = resolve(arguments, env, file)
         if on_alert is not None and not callable(on_alert):
             raise ConfigError(f"on_alert={on_alert!r} cannot be called")
-        opened = ledger if isinstance(ledger, Ledger) else open_ledger(_text("ledger", ledger or env.ledger))
+        with _told_of(setup, "ledger"):
+            opened = open_ledger(setup.ledger) if isinstance(setup.ledger, str) else setup.ledger
+        with _told_of(setup, "exporters"):
+            told = [open_exporter(one, options) for one, options in setup.exporters]
         guard = Guard(
             self.catalog,
             opened,
-            exporters=[open_exporter(one) for one in (env.exporters if exporters is None else exporters)],
-            budgets=_budgets(budgets),
-            tags=clean_tags({"environment": env.environment, **(tags or {})}),
-            mode="observe" if mode_given == "observe" else "enforce",
-            strict_prices=on_unknown_price == "raise",
+            exporters=told,
+            budgets=setup.budgets,
+            tags=setup.tags,
+            mode="observe" if setup.mode == "observe" else "enforce",
+            strict_prices=setup.on_unknown_price == "raise",
             on_alert=on_alert,
             clock=SteadyClock() if clock is None else clock,
         )
+        _price(self.catalog, file)
         with self._lock:
             for follow in self.followers:
                 follow(guard)
             before, self._guard = self._guard, guard
+            self.setup, self.settings = setup, file
             if not self._at_exit:
                 self._at_exit = True
                 atexit.register(self._exit)
@@ -135,14 +112,14 @@ class Costguard:
         """Whether the SDKs are wrapped, or will be when they are imported."""
         return self.patches.wanted
 
-    def instrument(self, *, executors: bool = False) -> bool:
+    def instrument(self, *, executors: bool | None = None) -> bool:
         """Wrap the SDKs, and thread pools if asked; False when ``COSTGUARD_DISABLED`` forbids it."""
-        if Environment.read(os.environ).disabled:
+        if environment().disabled:
             return False
         with self._lock:
             _ = self.guard
             self.patches.install(load_providers())
-            if executors:
+            if executors if executors is not None or self.setup is None else self.setup.executors:
                 self.executors.install()
         return True
 
@@ -158,24 +135,49 @@ class Costguard:
                 self._guard.close()
 
 
-def _home(env: Mapping[str, str]) -> Path:
-    if named := env.get("COSTGUARD_HOME"):
-        return Path(named)
-    return Path(env.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "costguard"
+def environment() -> Environment:
+    """What the environment says now.
+
+    Raises:
+        ConfigError: a variable is malformed.
+    """
+    return Environment.read(os.environ)
 
 
-def _budgets(budgets: Any) -> list[Budget]:
-    listed = list(budgets)
-    for one in listed:
-        if not isinstance(one, Budget):
-            raise ConfigError(f"budgets: {one!r} is no budget; make one with costguard.budget('$5/day', feature=...)")
-    return listed
+def settings(env: Environment, config: ConfigFile | None = None) -> Settings:
+    """What the configuration file says: the one given, else the one the environment names, else the nearest one.
+
+    Raises:
+        ConfigError: it is not there, or something in it is not allowed.
+    """
+    if config is not None and not isinstance(config, str | os.PathLike) and config is not False:
+        raise ConfigError(f"config={config!r}: give the path of a file, or False for none")
+    named = env.config if config is None else config
+    if named is None:
+        try:
+            found = find(Path.cwd())
+        except OSError:
+            # The working directory was removed under us, or may not be looked into.
+            found = None
+        return Settings() if found is None else load(found)
+    return Settings() if named is False or named == "" else load(Path(named).absolute())
 
 
-def _text(knob: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise ConfigError(f"{knob}={value!r}: give a URL such as 'memory://' or a ledger object")
-    return value
+@contextmanager
+def _told_of(setup: Setup, setting: str) -> Iterator[None]:
+    """Say in an error where a setting comes from, unless it stands in the program that fails."""
+    try:
+        yield
+    except ConfigError as error:
+        source = setup.sources[setting]
+        raise error if source == ARGUMENT else ConfigError(f"{source}: {error}") from None
+
+
+def _price(catalog: Catalog, file: Settings) -> None:
+    try:
+        catalog.lay_under(file.prices.add, file.prices.discount, file.prices.alias)
+    except ConfigError as error:
+        raise ConfigError(f"{file.file}: prices: {error}") from None
 
 
 state: Final = Costguard()

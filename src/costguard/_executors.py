@@ -29,6 +29,11 @@ class Executors:
         self._wrapper: Any = None
         self._original: Any = None
 
+    @property
+    def installed(self) -> bool:
+        """Whether it is wrapped by us."""
+        return self._wrapper is not None
+
     def install(self) -> None:
         """Wrap it; repeating that changes nothing."""
         if self._wrapper is None:

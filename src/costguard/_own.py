@@ -17,30 +17,38 @@ from .errors import ConfigError
 
 Number = str | int | float | Decimal
 
-_KNOWN: Final = frozenset((*INPUT_UNITS, *OUTPUT_UNITS, *OTHER_UNITS))
+UNITS: Final = frozenset((*INPUT_UNITS, *OUTPUT_UNITS, *OTHER_UNITS))
 _PICO_PER_NANO: Final = 1000
 FREE: Final[Rates] = {unit: Rate(0) for unit in (*INPUT_UNITS, *OUTPUT_UNITS, *OTHER_UNITS)}
 
 
 class OwnPrices:
-    """Everything a user said about prices; the listed ones stay as they are."""
+    """Everything a user said about prices; the listed ones stay as they are.
 
-    def __init__(self) -> None:
+    Args:
+        under: what was said in a weaker place, such as a configuration file; what is said here goes before it.
+    """
+
+    def __init__(self, under: OwnPrices | None = None) -> None:
+        self.under = under
         self._models: dict[tuple[str, str], Model] = {}
         self._discounts: dict[tuple[str, str | None], Ratio] = {}
         self._aliases: dict[tuple[str, str], tuple[str, str]] = {}
 
     def find(self, provider: str, name: str) -> Model | None:
         """The model with own prices under exactly this name."""
-        return self._models.get((provider, name))
+        return self._models.get((provider, name)) or (self.under.find(provider, name) if self.under else None)
 
     def models(self, provider: str) -> list[Model]:
         """Every model of a provider that has own prices."""
-        return [model for (owner, _), model in self._models.items() if owner == provider]
+        below = self.under.models(provider) if self.under else []
+        own = [model for (owner, _), model in self._models.items() if owner == provider]
+        return [*own, *(model for model in below if model.id not in {mine.id for mine in own})]
 
     def target(self, provider: str, name: str) -> tuple[str, str]:
         """Where an alias points to, or the name itself."""
-        return self._aliases.get((provider, name), (provider, name))
+        below = self.under.target(provider, name) if self.under else (provider, name)
+        return self._aliases.get((provider, name), below)
 
     def alias(self, provider: str, name: str, owner: str, model: str) -> None:
         """Let `name` at `provider` mean `model` at `owner`."""
@@ -54,9 +62,13 @@ class OwnPrices:
 
     def discounted(self, provider: str, names: Iterable[str], rates: Rates) -> Rates:
         """`rates` after the most specific discount that was said."""
-        said = (self._discounts.get((provider, name)) for name in (*names, None))
+        said = (self._discount_of(provider, name) for name in (*names, None))
         ratio = next((ratio for ratio in said if ratio is not None), ONE)
         return rates if ratio.plain else {unit: rate.times(ratio) for unit, rate in rates.items()}
+
+    def _discount_of(self, provider: str, name: str | None) -> Ratio | None:
+        below = self.under._discount_of(provider, name) if self.under else None
+        return self._discounts.get((provider, name), below)
 
     def add(
         self,
@@ -82,7 +94,7 @@ class OwnPrices:
         first = "" if start is None else _date(name, start)
         price = Price(rates=table, tiers={}, start=first, starts=day(first) if first else float("-inf"), own=True)
         key = tidy(name)
-        model = self._models.get((provider, key)) or (
+        model = self.find(provider, key) or (
             replace(listed.model, provider=provider, id=key) if listed else Model(provider, key, ())
         )
         kept = [old for old in model.prices if not (old.own and old.start == price.start)]
@@ -98,8 +110,8 @@ class OwnPrices:
 
 def _rate(model: str, unit: str, value: Number) -> Rate:
     """A rate as users write it: dollars per million tokens, or dollars for one unit of anything else."""
-    if unit.partition(":")[0] not in _KNOWN:
-        raise ConfigError(f"prices for {model!r}: {unit!r} is no unit; known ones are {', '.join(sorted(_KNOWN))}")
+    if unit.partition(":")[0] not in UNITS:
+        raise ConfigError(f"prices for {model!r}: {unit!r} is no unit; known ones are {', '.join(sorted(UNITS))}")
     try:
         return Rate(parse_rate(value) if unit in TOKEN_UNITS else parse_usd(value) * _PICO_PER_NANO)
     except ValueError as error:

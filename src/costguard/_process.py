@@ -8,7 +8,7 @@ from decimal import Decimal
 from . import _scope
 from ._accounts import BudgetStatus, balance_of
 from ._budget import Budget
-from ._config import OnUnknownPrice, state
+from ._config import ConfigFile, OnUnknownPrice, state
 from ._guard import Mode
 from ._scope import Scope
 from ._settlements import OnAlert
@@ -22,11 +22,14 @@ def configure(
     exporters: Iterable[str | Exporter] | None = None,
     tags: Mapping[str, str] | None = None,
     mode: Mode | None = None,
-    on_unknown_price: OnUnknownPrice = "estimate",
+    on_unknown_price: OnUnknownPrice | None = None,
     on_alert: OnAlert | None = None,
     clock: Callable[[], float] | None = None,
+    config: ConfigFile | None = None,
 ) -> None:
     """Set costguard up anew: budgets, ledger, exporters. Calls in flight end in the books they began in.
+
+    What is left out is taken from the environment, then from a configuration file, then as said below.
 
     Args:
         budgets: limits over any scope, made with `budget`; those of `budgeted` need not be repeated.
@@ -38,6 +41,8 @@ def configure(
             it.
         on_alert: called with an `Alert` for each threshold a budget reaches, once per window.
         clock: UTC epoch seconds, for tests; left out, the host's, kept from going back and from leaping ahead.
+        config: the configuration file, or False for none; left out, ``COSTGUARD_CONFIG``, or the nearest
+            ``costguard.toml`` or ``pyproject.toml`` with a ``[tool.costguard]``, from the working directory upwards.
 
     Raises:
         ConfigError: a setting is malformed; the message says what is allowed.
@@ -51,10 +56,11 @@ def configure(
         on_unknown_price=on_unknown_price,
         on_alert=on_alert,
         clock=clock,
+        config=config,
     )
 
 
-def instrument(*, executors: bool = False) -> bool:
+def instrument(*, executors: bool | None = None) -> bool:
     """Meter every call that the SDKs in this process make, whether their clients exist already or not.
 
     No SDK is imported by it; those imported later are covered then. Calling it again changes nothing.
@@ -62,7 +68,8 @@ def instrument(*, executors: bool = False) -> bool:
     Args:
         executors: also let work that is given to a `concurrent.futures.ThreadPoolExecutor`, by `submit`, `map` or
             asyncio's ``run_in_executor``, belong to the scope it is submitted in, as ``costguard.wrap`` does one
-            function at a time. Attribution is carried along and nothing else of the context.
+            function at a time. Attribution is carried along and nothing else of the context. Left out, what
+            ``executors`` in the configuration says.
 
     Returns:
         False when ``COSTGUARD_DISABLED`` is set and the SDKs were left untouched.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pkgutil import resolve_name
-from typing import Final
+from typing import Any, Final
 
 from ..errors import ConfigError
 from ..ports import Exporter
@@ -17,11 +18,11 @@ BUILTIN: Final[Mapping[str, str]] = {
 """Name to ``module:factory``. Another package adds its own with an entry point in the group ``costguard.exporters``."""
 
 
-def open_exporter(exporter: str | Exporter) -> Exporter:
-    """The exporter of a name, or the one given.
+def open_exporter(exporter: str | Exporter, options: Mapping[str, Any] | None = None) -> Exporter:
+    """The exporter of a name, made with `options`, or the one given.
 
     Raises:
-        ConfigError: no exporter has that name, or the object is none.
+        ConfigError: no exporter has that name, it does not take such options, or the object is none.
     """
     if not isinstance(exporter, str):
         if not isinstance(exporter, Exporter):
@@ -30,5 +31,10 @@ def open_exporter(exporter: str | Exporter) -> Exporter:
     names = {point.name: point.value for point in entry_points(group="costguard.exporters")} | dict(BUILTIN)
     if exporter not in names:
         raise ConfigError(f"exporter {exporter!r}: known are {', '.join(sorted(names))}")
-    factory: Callable[[], Exporter] = resolve_name(names[exporter])
-    return factory()
+    factory: Callable[..., Exporter] = resolve_name(names[exporter])
+    try:
+        inspect.signature(factory).bind(**(options or {}))
+    except TypeError as error:
+        takes = ", ".join(repr(name) for name in inspect.signature(factory).parameters) or "none"
+        raise ConfigError(f"exporters.{exporter}: {error}; its options are {takes}") from None
+    return factory(**(options or {}))

@@ -1,0 +1,123 @@
+"""What costguard takes from environment variables. `_config` reads them; this says what they mean."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ._budget import Budget, budget, clean_tags
+from ._settings import MODES, UNKNOWN_PRICE
+from .errors import ConfigError
+
+_TRUE: Final = ("1", "true", "yes", "on")
+_FALSE: Final = ("", "0", "false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The variables, None and empty where they are not set. A configuration file is weaker, an argument is stronger.
+
+    Attributes:
+        disabled: ``COSTGUARD_DISABLED``: `instrument` leaves the SDKs untouched.
+        config: ``COSTGUARD_CONFIG``: the configuration file; set and empty, none is looked for.
+        mode: ``COSTGUARD_MODE``: ``enforce`` or ``observe``.
+        ledger: ``COSTGUARD_LEDGER``: a ledger's URL.
+        exporters: ``COSTGUARD_EXPORTERS``: names, separated by commas.
+        tags: ``COSTGUARD_TAGS``: ``team=web,tenant=acme``; ``COSTGUARD_ENVIRONMENT``: the ``environment`` tag.
+        on_unknown_price: ``COSTGUARD_ON_UNKNOWN_PRICE``: ``estimate`` or ``raise``.
+        executors: ``COSTGUARD_EXECUTORS``: as `instrument` takes it.
+        budget: ``COSTGUARD_BUDGET``: a limit on all calls, such as ``$5/day``, beside every other budget.
+        home: ``COSTGUARD_HOME``: where costguard keeps what belongs to this machine, such as the key of fingerprints.
+        run: ``COSTGUARD_RUN``: set by ``costguard run``: the folder of the run that this process is part of.
+    """
+
+    disabled: bool
+    config: str | None
+    mode: str | None
+    ledger: str | None
+    exporters: tuple[str, ...] | None
+    tags: Mapping[str, str]
+    on_unknown_price: str | None
+    executors: bool | None
+    budget: Budget | None
+    home: Path
+    run: Path | None
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> Environment:
+        """Read the variables named above.
+
+        Raises:
+            ConfigError: one of them is malformed; the message names it.
+        """
+        run = env.get("COSTGUARD_RUN")
+        exporters = env.get("COSTGUARD_EXPORTERS")
+        return cls(
+            disabled=env.get("COSTGUARD_DISABLED", "").strip().lower() in _TRUE,
+            config=env.get("COSTGUARD_CONFIG"),
+            mode=_choice(env, "COSTGUARD_MODE", MODES),
+            ledger=env.get("COSTGUARD_LEDGER") or None,
+            exporters=None
+            if exporters is None
+            else tuple(name.strip() for name in exporters.split(",") if name.strip()),
+            tags=_tags(env),
+            on_unknown_price=_choice(env, "COSTGUARD_ON_UNKNOWN_PRICE", UNKNOWN_PRICE),
+            executors=_flag(env, "COSTGUARD_EXECUTORS"),
+            budget=_budget(env, run),
+            home=_home(env),
+            run=Path(run) if run else None,
+        )
+
+
+def _choice(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str | None:
+    value = env.get(name) or None
+    if value is not None and value not in allowed:
+        raise ConfigError(f"{name}={value!r}: allowed are {' and '.join(map(repr, allowed))}")
+    return value
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool | None:
+    value = env.get(name)
+    if value is None:
+        return None
+    if value.strip().lower() not in (*_TRUE, *_FALSE):
+        raise ConfigError(f"{name}={value!r}: allowed are '1' and '0'")
+    return value.strip().lower() in _TRUE
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    if named := env.get("COSTGUARD_HOME"):
+        return Path(named)
+    # Unlike `Path.expanduser`, this does not fail for a user without a home.
+    return Path(env.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")) / "costguard"
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _tags(env: Mapping[str, str]) -> dict[str, str]:
+    pairs = [part for part in env.get("COSTGUARD_TAGS", "").split(",") if part.strip()]
+    if any("=" not in pair for pair in pairs):
+        raise ConfigError(f"COSTGUARD_TAGS={env['COSTGUARD_TAGS']!r}: write tags like 'team=web,tenant=acme'")
+    said = {name.strip(): value.strip() for name, _, value in (pair.partition("=") for pair in pairs)}
+    if env.get("COSTGUARD_ENVIRONMENT"):
+        said["environment"] = env["COSTGUARD_ENVIRONMENT"]
+    try:
+        return clean_tags(said)
+    except ConfigError as error:
+        raise ConfigError(f"COSTGUARD_TAGS: {error}") from None
+
+
+def _budget(env: Mapping[str, str], run: str | None) -> Budget | None:
+    limit = env.get("COSTGUARD_BUDGET")
+    if not limit:
+        return None
+    try:
+        # All processes of a run share its books, and no other run does.
+        return budget(limit, name=Path(run).name if run else None)
+    except ConfigError as error:
+        raise ConfigError(f"COSTGUARD_BUDGET: {error}") from None

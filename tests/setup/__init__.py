@@ -1,0 +1,1 @@
+"""Configuration, `costguard run`, and the doctor, as a user meets them."""
