@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from costguard._book import IdempotencyConflictError
 from costguard._types import Granted, Hold, Leg
+from costguard.ledgers._stepped import KEPT
 from costguard.ledgers.memory import MemoryLedger
 from costguard.ports import Ledger
 
@@ -145,7 +146,7 @@ class SharedLedgerContract:
         def agree(steps: list[tuple[Any, ...]]) -> None:
             ledger = self.make_opener()()
             try:
-                assert answers(MemoryLedger(), steps) == answers(ledger, steps)
+                assert answers(MemoryLedger(keep=KEPT), steps) == answers(ledger, steps)
             finally:
                 ledger.close()
 

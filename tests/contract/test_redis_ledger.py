@@ -40,7 +40,7 @@ class TestRedisLedger(LedgerContract):
         self.url = redis_url
 
     def make_ledger(self) -> RedisLedger:
-        return RedisLedger(self.url, namespace=fresh(), clock="client", keep=0)
+        return RedisLedger(self.url, namespace=fresh(), clock="client", keep=86_400)
 
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_an_interrupt_tears_nothing(self) -> None:
@@ -92,7 +92,7 @@ def answer(step: Callable[..., object], *arguments: Any) -> object:
 def test_any_steps_are_answered_as_the_book_answers_them(redis_url: str, steps: list[tuple[Any, ...]]) -> None:
     """Grants, refusals with their figures, crossings, conflicts and balances are equal, step by step: also repeated,
     contradicted, late and out of order, on calendar and rolling windows."""
-    book, ledger = MemoryLedger(), RedisLedger(redis_url, namespace=fresh(), clock="client", keep=0)
+    book, ledger = MemoryLedger(keep=0), RedisLedger(redis_url, namespace=fresh(), clock="client", keep=0)
     seen = dict.fromkeys(legs_at([0, 1, 2, 3], START))
     for name, *arguments in steps:
         if name == "reserve":

@@ -62,7 +62,7 @@ _FORGET: Final = (
         FOR UPDATE SKIP LOCKED
     )""",
     """DELETE FROM {schema}.windows WHERE (budget, "window") IN (
-        SELECT budget, "window" FROM {schema}.windows WHERE ends < {now} AND held = 0 FOR UPDATE SKIP LOCKED
+        SELECT budget, "window" FROM {schema}.windows WHERE ends < {over} AND held = 0 FOR UPDATE SKIP LOCKED
     )""",
 )
 """What another step has in hand is skipped: waiting for it in no particular order could wait for ever."""
@@ -141,10 +141,10 @@ class PostgresTransaction:
         """Open holds whose lease was over at `now`."""
         return [_plain(id) for (id,) in self._ask(_OVERDUE, now=_float(now), limit=limit)]
 
-    def forget(self, now: float, limit: int) -> None:
-        """Delete windows that are over and holds that ended long ago."""
+    def forget(self, now: float, keep: float, limit: int) -> None:
+        """Delete windows that were over `keep` seconds ago and holds that ended long ago."""
         for statement in _FORGET:
-            self._queue(statement, now=_float(now), long_ago=_float(now - REMEMBERED), limit=limit)
+            self._queue(statement, over=_float(now - keep), long_ago=_float(now - REMEMBERED), limit=limit)
 
     def commit(self) -> None:
         """Make it all true at once."""

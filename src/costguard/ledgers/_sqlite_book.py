@@ -79,13 +79,13 @@ class SQLiteTransaction:
         query = "SELECT id FROM holds WHERE state = 'open' AND expires <= ? ORDER BY expires LIMIT ?"
         return [record["id"] for record in self._run(query, (now, limit))]
 
-    def forget(self, now: float, limit: int) -> None:
-        """Delete windows that are over and holds that ended long ago."""
+    def forget(self, now: float, keep: float, limit: int) -> None:
+        """Delete windows that were over `keep` seconds ago and holds that ended long ago."""
         self._run(
             "DELETE FROM holds WHERE id IN (SELECT id FROM holds WHERE state != 'open' AND expires < ? LIMIT ?)",
             (now - REMEMBERED, limit),
         )
-        self._run("DELETE FROM windows WHERE ends < ? AND held = 0", (now,))
+        self._run("DELETE FROM windows WHERE ends < ? AND held = 0", (now - keep,))
 
 
 def migrate(connection: sqlite3.Connection) -> None:

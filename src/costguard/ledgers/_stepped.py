@@ -31,6 +31,9 @@ T = TypeVar("T")
 
 REMEMBERED = 86400.0
 """Seconds that an ended hold is remembered, so that a repeated settle stays harmless."""
+KEPT = 86400.0
+"""Seconds that a window's books are kept after its end: a host whose clock is behind still takes it for the present
+one, and must not find it empty."""
 BATCH = 200
 """Holds that are charged, and rows that are forgotten, in one transaction of the reaper."""
 
@@ -56,8 +59,8 @@ class Transaction(Protocol):
         """Open holds whose lease was over at `now`."""
         ...
 
-    def forget(self, now: float, limit: int) -> None:
-        """Delete windows that are over and holds that ended long ago."""
+    def forget(self, now: float, keep: float, limit: int) -> None:
+        """Delete windows that were over `keep` seconds ago and holds that ended long ago."""
 
 
 class SteppedLedger:
@@ -68,6 +71,7 @@ class SteppedLedger:
     """
 
     inline = False
+    _keep = KEPT
 
     def _transact(self, work: Callable[[Transaction], T]) -> T:
         raise NotImplementedError
@@ -118,7 +122,7 @@ class SteppedLedger:
                     continue  # another process charged it, so long after its lease that it was forgotten at once
             if len(overdue) < BATCH:
                 break
-        self._transact(lambda store: store.forget(now, BATCH))
+        self._transact(lambda store: store.forget(now, self._keep, BATCH))
         return charged
 
     def _step(self, id: str, operation: Callable[..., Step], *figures: Nano | str) -> Step:

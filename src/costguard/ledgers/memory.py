@@ -15,10 +15,15 @@ from .._types import Balance, Granted, Hold, Leg, Nano, Refused
 
 KEPT: Final = 10_000
 """Ended holds that are remembered, so that a repeated settle stays harmless."""
+KEEP: Final = 60.0
+"""Seconds that a window's books are kept after its end: one that is found empty could be spent once more."""
 
 
 class MemoryLedger:
     """Counts in dictionaries. Safe for threads, tasks, signals and forks; gone with the process.
+
+    Args:
+        keep: seconds that a window's books are kept after its end, for a thread that was slow to come here with it.
 
     A step computes its changes first and then applies them with one `dict.update`, so that an interrupt between two
     bytecodes finds the books as they were before or as they are after.
@@ -26,7 +31,8 @@ class MemoryLedger:
 
     inline = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: float = KEEP) -> None:
+        self._keep = keep
         # Window rows by (budget, window) and holds by id, in one dictionary so that one update changes both.
         self._state: dict[Any, Any] = {}
         self._leases: list[tuple[float, str]] = []
@@ -84,7 +90,8 @@ class MemoryLedger:
                     self._apply(id, step)
                     granted.append(_granted(step))
                 heapq.heappop(self._leases)
-            for key in [key for key, row in self._state.items() if isinstance(row, Row) and _over(row, now)]:
+            at = now - self._keep
+            for key in [key for key, row in self._state.items() if isinstance(row, Row) and _over(row, at)]:
                 del self._state[key]
         return granted
 

@@ -17,7 +17,7 @@ from ..errors import ConfigError, LedgerUnavailableError
 from ._postgres_book import MIGRATE, MIGRATED, MIGRATIONS, VERSION, PostgresTransaction, lock_key
 from ._postgres_link import Link
 from ._postgres_wire import FailedError, LostError, Wire
-from ._stepped import SteppedLedger, Transaction
+from ._stepped import KEPT, SteppedLedger, Transaction
 
 T = TypeVar("T")
 
@@ -39,6 +39,7 @@ class PostgresLedger(SteppedLedger):
         schema: holds the tables; each has books of its own.
         timeout: seconds that a step may take when the server hangs, its connecting and its second try included.
         connections: the most that one process opens.
+        keep: seconds that a window's books are kept after its end.
 
     Raises:
         MissingExtraError: psycopg is not installed.
@@ -46,7 +47,13 @@ class PostgresLedger(SteppedLedger):
     """
 
     def __init__(
-        self, url: str, *, schema: str = "costguard", timeout: float = TIMEOUT, connections: int = CONNECTIONS
+        self,
+        url: str,
+        *,
+        schema: str = "costguard",
+        timeout: float = TIMEOUT,
+        connections: int = CONNECTIONS,
+        keep: float = KEPT,
     ) -> None:
         if not _SCHEMA.fullmatch(schema):
             raise ConfigError(f"schema={schema!r}: use up to 63 small letters, digits and _")
@@ -56,6 +63,7 @@ class PostgresLedger(SteppedLedger):
             raise ConfigError(f"connections={connections}: at least 1 is needed")
         self._schema = schema
         self._link = Link(url, timeout=timeout, connections=connections)
+        self._keep = keep
         self._ready = False
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from weakref import WeakSet
 
 from ..errors import ConfigError, LedgerUnavailableError
 from ._sqlite_book import SQLiteTransaction, migrate
-from ._stepped import SteppedLedger, Transaction
+from ._stepped import KEPT, SteppedLedger, Transaction
 
 try:
     import fcntl
@@ -55,17 +55,21 @@ class SQLiteLedger(SteppedLedger):
             at the end of their names.
         durability: ``process`` survives any crash of programs; ``power`` also survives a power failure, at the
             price of waiting for the disk in each step.
+        keep: seconds that a window's books are kept after its end.
 
     Raises:
         LedgerUnavailableError: the file cannot be opened, is no book, or is of a newer costguard.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, durability: Durability = "process") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, durability: Durability = "process", keep: float = KEPT
+    ) -> None:
         if durability not in ("process", "power"):
             raise ConfigError(f"durability={durability!r}: allowed are 'process' and 'power'")
         # Absolute, because a program may change its directory later.
         self._path = Path(path).absolute()
         self._durability = durability
+        self._keep = keep
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._connection: sqlite3.Connection | None = None

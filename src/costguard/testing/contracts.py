@@ -321,7 +321,8 @@ class LedgerContract:
             assert [(30, 0), (0, 100)] == _books(ledger, today, tomorrow)
 
     def test_windows_that_are_over_are_forgotten_once_nothing_is_held_there(self) -> None:
-        """Books do not grow for ever, and a late end of a call in such a window does not bring it back to life."""
+        """Books do not grow for ever, and a late end of a call in such a window does not bring it back to life. They
+        may be kept for a day, since somebody's clock may be behind."""
         ends = time.time() + 100
         over, lasting = _leg("over", ends=ends), _leg("lasting")
         with self.opened() as ledger:
@@ -329,11 +330,23 @@ class LedgerContract:
             ledger.reap(ends + 1)
             assert [(0, 40), (0, 40)] == _books(ledger, over, lasting)
             ledger.reap(ends + 60)
-            ledger.reap(ends + 61)
+            ledger.reap(ends + 86_401)
             assert [(0, 0), (40, 0)] == _books(ledger, over, lasting)
             ledger.settle("a", 10)
             assert [(10, 0)] == _books(ledger, lasting)
             assert [(0, 0)] == _books(ledger, over)
+
+    def test_a_window_that_has_just_ended_is_not_handed_out_again(self) -> None:
+        """A thread that was slow, or a host whose clock is a little behind, does not find it empty."""
+        ends = time.time() + 100
+        full = _leg("full", ends=ends)
+        with self.opened() as ledger:
+            ledger.reserve(_hold("a", 100, full))
+            ledger.settle("a", 100)
+            ledger.reap(ends + 5)
+            ledger.reap(ends + 6)
+            assert isinstance(ledger.reserve(_hold("b", 1, full)), Refused)
+            assert [(100, 0)] == _books(ledger, full)
 
     def test_a_rolling_budget_counts_every_slot_its_window_touches(self) -> None:
         """The oldest slot counts whole, the one before it no more, and later slots count for a call that grows."""
