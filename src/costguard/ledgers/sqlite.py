@@ -61,9 +61,7 @@ class SQLiteLedger(SteppedLedger):
         LedgerUnavailableError: the file cannot be opened, is no book, or is of a newer costguard.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], *, durability: Durability = "process", keep: float = KEPT
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, durability: Durability = "process", keep: float = KEPT) -> None:
         if durability not in ("process", "power"):
             raise ConfigError(f"durability={durability!r}: allowed are 'process' and 'power'")
         # Absolute, because a program may change its directory later.
