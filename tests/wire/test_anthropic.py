@@ -386,20 +386,20 @@ def test_a_tool_runner_is_metered_call_by_call_and_stops_at_the_limit(
 def test_bedrock_and_vertex_clients_copy_their_options_deeply(provider: LoopbackProvider, recorder: Recorder) -> None:
     """The clients that rewrite the request per attempt are metered too, by the model that was asked for."""
     pytest.importorskip("boto3", reason="the Bedrock client signs with boto3")
-    client = anthropic.AnthropicBedrock(
+    with anthropic.AnthropicBedrock(
         aws_access_key="x", aws_secret_key="x", aws_region="us-east-1", base_url=provider.url
-    )
-    client.messages.create(**{**ASK, "model": "anthropic.claude-sonnet-4-20250514-v1:0"})
+    ) as client:
+        client.messages.create(**{**ASK, "model": "anthropic.claude-sonnet-4-20250514-v1:0"})
     assert recorder.only.cost.nano > 0
 
 
 def test_vertex_client(provider: LoopbackProvider, recorder: Recorder) -> None:
     """Vertex moves the model from the body into the path; the call is priced all the same."""
-    client = anthropic.AnthropicVertex(
+    with anthropic.AnthropicVertex(
         region="us-east5", project_id="p", access_token="x", base_url=provider.url + "/v1"
-    )
-    client.messages.create(**{**ASK, "model": "claude-sonnet-5"})
-    list(client.messages.create(**{**ASK, "model": "claude-sonnet-5"}, stream=True))
+    ) as client:
+        client.messages.create(**{**ASK, "model": "claude-sonnet-5"})
+        list(client.messages.create(**{**ASK, "model": "claude-sonnet-5"}, stream=True))
     assert [True, True] == [event.cost.nano > 0 and not event.cost.estimated for event in recorder.calls]
 
 
@@ -411,8 +411,8 @@ def test_a_middleware_that_sends_twice_is_charged_twice(provider: LoopbackProvid
         call_next(request)
         return call_next(request)
 
-    client = anthropic.Anthropic(api_key="x", base_url=provider.anthropic_url, middleware=[twice])  # type: ignore[call-arg, unused-ignore]
-    client.messages.create(**ASK)
+    with anthropic.Anthropic(api_key="x", base_url=provider.anthropic_url, middleware=[twice]) as client:  # type: ignore[call-arg, unused-ignore]
+        client.messages.create(**ASK)
     assert 2 == provider.count
     assert truth.cost("anthropic", *provider.billed) == costguard.spend().cost
     assert 1 == len(recorder.calls)
