@@ -36,6 +36,7 @@ PROVIDERS: Final[Mapping[str, str]] = {
     "moonshot": "moonshotai",
     "moonshot_ai": "moonshotai",
     "together_ai": "together",
+    "vercel_ai_gateway": "vercel",
     "voyage": "voyageai",
     "z-ai": "zai",
 }
@@ -75,6 +76,7 @@ _HOSTS: Final[Mapping[str, str]] = {
     "oai.endpoints.kepler.ai.cloud.ovh.net": "ovhcloud",
     "api.quicksilverpro.io": "quicksilverpro",
     "api.typesafe.ai": "typesafe",
+    "ai-gateway.vercel.sh": "vercel",
     "api.voyageai.com": "voyageai",
     "api.z.ai": "zai",
     "open.bigmodel.cn": "zhipuai",

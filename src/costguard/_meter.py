@@ -228,7 +228,8 @@ class Meter:
         missing = output - usage.output_tokens
         if unit is not None and missing > 0:
             counts[unit] = counts.get(unit, 0) + missing
-        return replace(usage, counts=counts, estimated=True)
+        # A cost that the provider returned along the way is not that of the whole answer.
+        return replace(usage, counts=counts, estimated=True, reported=None)
 
 
 def call_flow(meter: Meter, billed: Callable[[BaseException], bool | None]) -> Flow:

@@ -14,6 +14,7 @@ from .._types import STANDARD, Usage
 from ..ports import Deferred
 from ._fields import count, counts, fields, get, items, number, required, text
 from ._reader import Reading
+from ._reported import reported
 
 _TIERS = {"default": STANDARD, "auto": STANDARD, "scale": STANDARD, "on_demand": STANDARD, "": STANDARD}
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -48,8 +49,9 @@ class ChatReader(Reading):
         if usage is None:
             return False
         try:
-            self._usages = (chat_usage(usage, part),)
-            self.complete = True
+            self._usages = (chat_usage(usage, part, self.call.provider),)
+            # Some report running figures with every chunk: only the last one's are final.
+            self.complete = not (choices and self.call.stream) or _finished(choices)
         except ValueError:
             self.complete = False
         return self._hide and not choices
@@ -65,6 +67,10 @@ class ChatReader(Reading):
             self.saw(get(call, "function", "arguments"))
 
 
+def _finished(choices: Any) -> bool:
+    return isinstance(choices, list) and any(get(choice, "finish_reason") is not None for choice in choices)
+
+
 def _shown(part: Any) -> Mapping[str, Any]:
     """A part's own fields, without looking for more; none for what is no part at all."""
     if isinstance(part, dict):
@@ -73,51 +79,68 @@ def _shown(part: Any) -> Mapping[str, Any]:
     return shown
 
 
-def chat_usage(usage: Any, answer: Any) -> Usage:
-    """Chat completions' usage in disjoint units.
+def chat_usage(usage: Any, answer: Any, provider: str) -> Usage:
+    """Chat completions' usage in disjoint units, with the cost where `provider` returned one.
 
     Raises:
         ValueError: it holds no usable counts.
     """
     whole = fields(usage)
-    prompt = whole.get("prompt_tokens")
+    prompt, written, every = (whole.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens"))
+    if prompt is None and written is None:
+        # Embeddings at Voyage and its like: a total is all there is.
+        prompt = every
     if prompt is None:
         raise ValueError("prompt_tokens is missing")
-    counts = _prompt(number(prompt), whole)
-    counts.update(_completion(whole))
+    sent, made = number(prompt), number(written)
+    counts = _prompt(sent, whole)
+    if made or every is not None:
+        counts.update(_completion(made, max(0, number(every) - sent - made), whole, provider))
+    size = whole.get("search_context_size")
+    if size is not None and type(size) is str:
+        counts[f"requests:{size}"] = 1
     about = fields(answer)
     model = about.get("model")
-    return Usage(counts, model if type(model) is str and model else None, tier(about.get("service_tier")))
+    return Usage(
+        counts,
+        model if type(model) is str and model else None,
+        tier(about.get("service_tier")),
+        reported=reported(provider, usage),
+    )
 
 
 def _prompt(total: int, usage: Mapping[str, Any]) -> dict[str, int]:
     details = usage.get("prompt_tokens_details")
     if details is None:
-        return _input(total, number(usage.get("prompt_cache_hit_tokens")))
+        return split_input(total, number(usage.get("prompt_cache_hit_tokens")))
     parts = fields(details)
-    return _input(
+    return split_input(
         total,
         number(parts.get("cached_tokens")),
         number(parts.get("cache_write_tokens")),
         number(parts.get("audio_tokens")),
         number(parts.get("image_tokens")),
+        video=number(parts.get("video_tokens")),
     )
 
 
-def _completion(usage: Mapping[str, Any]) -> dict[str, int]:
+def _completion(total: int, beyond: int, usage: Mapping[str, Any], provider: str) -> dict[str, int]:
+    """The answer's tokens; `beyond` is what the grand total has above request and answer. Google's endpoint that
+    speaks OpenAI's language shows thoughts nowhere but there."""
     details = usage.get("completion_tokens_details")
-    total = number(usage.get("completion_tokens"))
     if details is None:
-        return {"output": total} if total else {}
+        thoughts = beyond if provider in ("google", "google-vertex") else 0
+        return counts(output=total, reasoning=thoughts)
     parts = fields(details)
-    return _output(total, number(parts.get("reasoning_tokens")), number(parts.get("audio_tokens")))
+    reasoning, audio, image = (number(parts.get(f"{name}_tokens")) for name in ("reasoning", "audio", "image"))
+    return _output(total, reasoning, beyond, audio, image)
 
 
-def _input(
-    total: int, cached: int, written: int = 0, audio: int = 0, image: int = 0, written_12h: int = 0
+def split_input(
+    total: int, cached: int, written: int = 0, audio: int = 0, image: int = 0, written_12h: int = 0, video: int = 0
 ) -> dict[str, int]:
     """Split `total` into disjoint units. Parts that add up to more than the whole are cut to it, dearest first in."""
-    if not (cached or written or audio or image):
+    if not (cached or written or audio or image or video):
         return {"input": total} if total else {}
     left = total
     units = {}
@@ -127,6 +150,7 @@ def _input(
         ("cache_read", cached),
         ("input_audio", audio),
         ("input_image", image),
+        ("input_video", video),
     ):
         part = min(part, left)
         units[unit] = part
@@ -134,12 +158,24 @@ def _input(
     return counts(input=left, **units)
 
 
-def _output(total: int, reasoning: int, audio: int = 0) -> dict[str, int]:
-    if not (reasoning or audio):
+def _output(total: int, reasoning: int, beyond: int, audio: int = 0, image: int = 0) -> dict[str, int]:
+    """Split `total` into disjoint units.
+
+    OpenAI counts reasoning in the whole. xAI and resellers of Gemini count it beside the whole, which shows in the
+    grand total (`beyond`), or in there being more of it than of the whole.
+    """
+    if not (reasoning or audio or image):
         return {"output": total} if total else {}
-    reasoning = min(reasoning, total)
-    audio = min(audio, total - reasoning)
-    return counts(output=total - reasoning - audio, reasoning=reasoning, output_audio=audio)
+    audio = min(audio, total)
+    image = min(image, total - audio)
+    beside = beyond >= reasoning or reasoning > total
+    inside = 0 if beside else min(reasoning, total - audio - image)
+    return counts(
+        output=total - inside - audio - image,
+        reasoning=reasoning if beside else inside,
+        output_audio=audio,
+        output_image=image,
+    )
 
 
 class ResponseReader(Reading):
@@ -170,22 +206,23 @@ class ResponseReader(Reading):
             self._usages, self.complete = (Usage(model=text(response, "model") or None),), True
             return
         try:
-            self._usages = (response_usage(usage, response),)
+            self._usages = (response_usage(usage, response, self.call.provider),)
             self.complete = True
         except ValueError:
             self.complete = False
 
 
-def response_usage(usage: Any, response: Any) -> Usage:
-    """A response's usage in disjoint units, with the fees of the tools it ran.
+def response_usage(usage: Any, response: Any, provider: str) -> Usage:
+    """A response's usage in disjoint units, with the fees of the tools it ran, and the cost where one was returned.
 
     Raises:
         ValueError: it holds no usable counts.
     """
     total, output = required(usage, "input_tokens"), count(usage, "output_tokens")
+    beyond = max(0, count(usage, "total_tokens") - total - output)
     details = get(usage, "input_tokens_details")
     units = {
-        **_input(
+        **split_input(
             total,
             count(details, "cached_tokens"),
             count(details, "cache_write_tokens"),
@@ -193,10 +230,15 @@ def response_usage(usage: Any, response: Any) -> Usage:
             count(details, "image_tokens"),
             count(details, "cache_write_tokens_details", "ttl_12h_tokens"),
         ),
-        **_output(output, count(usage, "output_tokens_details", "reasoning_tokens")),
+        **_output(output, count(usage, "output_tokens_details", "reasoning_tokens"), beyond),
         **_fees(response),
     }
-    return Usage(counts=units, model=text(response, "model") or None, tier=tier(get(response, "service_tier")))
+    return Usage(
+        counts=units,
+        model=text(response, "model") or None,
+        tier=tier(get(response, "service_tier")),
+        reported=reported(provider, usage),
+    )
 
 
 def _fees(response: Any) -> dict[str, int]:
@@ -207,83 +249,3 @@ def _fees(response: Any) -> dict[str, int]:
         file_searches=kinds.count("file_search_call"),
         code_sessions=min(1, kinds.count("code_interpreter_call")),
     )
-
-
-class ImageReader(Reading):
-    """Images: token usage where the model reports it, else the images that the request asked for."""
-
-    def feed(self, part: Any) -> bool:
-        """A whole answer or an event of its stream."""
-        usage = get(part, "usage")
-        if usage is None:
-            if get(part, "data") is not None:
-                self._usages, self.complete = (Usage(_images(self.call.bound, part)),), True
-            return False
-        try:
-            details, out = get(usage, "input_tokens_details"), get(usage, "output_tokens_details")
-            written = count(usage, "output_tokens")
-            visible = min(count(out, "text_tokens"), written)
-            units = {
-                **_input(required(usage, "input_tokens"), count(details, "cached_tokens"), 0, 0,
-                         count(details, "image_tokens")),
-                **counts(output_image=written - visible, output=visible),
-            }  # fmt: skip
-            self._usages, self.complete = (Usage(units),), True
-        except ValueError:
-            self.complete = False
-        return False
-
-
-def _images(bound: Mapping[str, int], answer: Any) -> dict[str, int]:
-    made = len(list(items(answer, "data")))
-    return {unit: made for unit in bound if unit.startswith("images")}
-
-
-class SpeechReader(Reading):
-    """Speech: the answer is sound, so what was billed is read off the request."""
-
-    def __init__(self, call: Any) -> None:
-        super().__init__(call)
-        billed_by_tokens = "output_audio" in call.bound
-        self._usages = (Usage(call.bound, estimated=billed_by_tokens),)
-        self.complete = True
-
-    def feed(self, part: Any) -> bool:
-        """An event of a speech stream; its last one carries the usage."""
-        usage = get(part, "usage")
-        if usage is not None:
-            units = counts(input=count(usage, "input_tokens"), output_audio=count(usage, "output_tokens"))
-            self._usages = (Usage(units),)
-        return False
-
-
-class TranscriptionReader(Reading):
-    """Transcriptions: tokens, or the length of the recording; a plain-text answer carries neither."""
-
-    def feed(self, part: Any) -> bool:
-        """A whole answer or an event of its stream."""
-        usage = get(part, "usage")
-        self.saw(get(part, "delta"))
-        try:
-            if get(usage, "type") == "duration":
-                self._finish(counts(audio_seconds=_seconds(get(usage, "seconds"))))
-            elif usage is not None:
-                details = get(usage, "input_token_details")
-                units = _input(required(usage, "input_tokens"), 0, 0, count(details, "audio_tokens"), 0)
-                self._finish({**units, **counts(output=count(usage, "output_tokens"))})
-            elif get(part, "duration") is not None:
-                self._finish(counts(audio_seconds=_seconds(get(part, "duration"))))
-        except (ValueError, TypeError):
-            self.complete = False
-        return False
-
-    def _finish(self, units: dict[str, int]) -> None:
-        self._usages, self.complete = (Usage(units),), True
-
-
-def _seconds(value: Any) -> int:
-    """Whole seconds, begun ones counted."""
-    seconds = float(value)
-    if not 0 <= seconds < 10**9:
-        raise ValueError(f"{value!r} is no duration")
-    return int(-(-seconds // 1))

@@ -10,7 +10,8 @@ from .._types import Call
 from ..ports import Reader, Reading, Request, Retrieval, Seam, Unmetered
 from ._bound import TOOLS, Bound, Unbounded
 from ._fields import get, integer, items, positive, size, text
-from ._openai_usage import ChatReader, ImageReader, ResponseReader, SpeechReader, TranscriptionReader, tier
+from ._openai_media import ImageReader, SpeechReader, TranscriptionReader
+from ._openai_usage import ChatReader, ResponseReader, tier
 from ._stainless import Stainless, endpoint
 
 _ENDPOINTS: Final = re.compile(
@@ -177,6 +178,9 @@ class OpenAI(Stainless):
             variant = f"{text(body, 'quality') or 'standard'}-{text(body, 'size') or '1024x1024'}"
             bound.units = {f"images:{variant}": made}
             return self._call(request, bound, "image_generation", model=model, output_unit=None)
+        if "gpt-image" not in model:
+            # Other makers' models behind this API are mostly billed by the picture.
+            bound.unit("images", made)
         bound.add(body.get("prompt"))
         uploads = [name for name, _ in _files(request) if name.startswith(("image", "mask"))]
         bound.unit("input_image", _IMAGE_TOKENS * len(uploads))
