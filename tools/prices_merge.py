@@ -223,13 +223,16 @@ def resold_models(facts: Entry, books: dict[str, Entry], dropped: Entry) -> list
 
 
 def touch_up(book: Entry, hand: Entry) -> None:
-    """Apply the hand-kept facts about single models: other names, sizes, retirement, regions."""
+    """Apply the hand-kept facts about single models: other names, rates, sizes, retirement, regions."""
     provider = book["provider"]
     entries = {entry["id"]: entry for entry in book["models"]}
     for name, day in hand["retired"].get(provider, {}).items():
         entries[name]["retired"] = day
     for name, facts in hand["facts"].get(provider, {}).items():
         entries[name].update(facts)
+    for name, rates in hand["rates"].get(provider, {}).items():
+        for price in entries[name]["prices"]:
+            price["rates"] = price["rates"] | rates
     for name, more in hand["names"].get(provider, {}).items():
         entries[name].setdefault("names", []).extend(more)
     for name, row in litellm.rows(hand["provider"].get(provider, {}).get("litellm", [])).items():

@@ -7,6 +7,7 @@ Source: the openai package's type definitions (3.54) and platform.openai.com/doc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from ._reader import Reading
 from ._reported import reported
 
 _TIERS = {"default": STANDARD, "auto": STANDARD, "scale": STANDARD, "on_demand": STANDARD, "": STANDARD}
+_PREVIEW: Final = re.compile(r"gpt-4|gpt-3|chatgpt")
+"""Models without reasoning, for which the first version of the search tool has a fee of its own."""
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -106,6 +109,7 @@ def chat_usage(usage: Any, answer: Any, provider: str) -> Usage:
         model if type(model) is str and model else None,
         tier(about.get("service_tier")),
         reported=reported(provider, usage),
+        estimated=counts.get("cache_read", 0) > sent,
     )
 
 
@@ -114,9 +118,13 @@ def _prompt(total: int, usage: Mapping[str, Any]) -> dict[str, int]:
     if details is None:
         return split_input(total, number(usage.get("prompt_cache_hit_tokens")))
     parts = fields(details)
+    cached = number(parts.get("cached_tokens"))
+    if cached > total:
+        # Grok on Azure counts cached tokens beside the prompt, xAI itself in it: more than the whole can only be beside.
+        return {**split_input(total, 0, number(parts.get("cache_write_tokens"))), "cache_read": cached}
     return split_input(
         total,
-        number(parts.get("cached_tokens")),
+        cached,
         number(parts.get("cache_write_tokens")),
         number(parts.get("audio_tokens")),
         number(parts.get("image_tokens")),
@@ -244,8 +252,12 @@ def response_usage(usage: Any, response: Any, provider: str) -> Usage:
 def _fees(response: Any) -> dict[str, int]:
     kinds = [get(item, "type") for item in items(response, "output")]
     searches = count(response, "tool_usage", "web_search", "num_requests")
+    searches = searches or kinds.count("web_search_call")
+    preview = _PREVIEW.match(text(response, "model")) and any(
+        text(tool, "type").startswith("web_search_preview") for tool in items(response, "tools")
+    )
     return counts(
-        web_searches=searches or kinds.count("web_search_call"),
+        **{"web_searches:preview" if preview else "web_searches": searches},
         file_searches=kinds.count("file_search_call"),
         code_sessions=min(1, kinds.count("code_interpreter_call")),
     )

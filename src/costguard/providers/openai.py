@@ -149,8 +149,10 @@ class OpenAI(Stainless):
             # Each run of a hosted tool bills the input again with the tool's result: as much as the window holds.
             bound.known = False
             runs = integer(body, "max_tool_calls") or _TOOL_RUNS
-            if any(text(tool, "type").startswith("web_search") for tool in hosted):
-                bound.unit("web_searches", runs)
+            searching = [text(tool, "type") for tool in hosted if text(tool, "type").startswith("web_search")]
+            if searching:
+                preview = any(kind.startswith("web_search_preview") for kind in searching)
+                bound.unit("web_searches:preview" if preview else "web_searches", runs)
             if any(text(tool, "type") == "file_search" for tool in hosted):
                 bound.unit("file_searches", runs)
         if any(
