@@ -16,17 +16,19 @@ from ._ceiling import Ceiling
 from ._explain import Explanation, Line, lines, reported_line
 from ._hosts import host_provider, host_region, provider_name
 from ._match import LONGEST, forms, tidy, vendor
-from ._models import ANYWHERE, Match, Model, Shelf
+from ._models import ANYWHERE, Match, Model, Shelf, day
 from ._money import PICO_PER_NANO
 from ._own import Number, OwnPrices
 from ._rates import ONE, PREMIUM, TIER_NAMES, Price, Rates, Sheet, dearest, price_at, scaled, stretch, tier_rates
-from ._types import INPUT_UNITS, STANDARD, Call, Cost, Unit, Usage
+from ._types import INPUT_UNITS, STANDARD, Call, Cost, Unit, Usage, quick_cost
 
 __all__ = ["Catalog", "Ceiling", "Explanation", "Line", "host_provider"]
 
 _Key = tuple[str, str, str | None, str, str | None]
 """Provider, model as asked for, model as served, tier and region: what decides on rates."""
 
+STALE: Final = 45
+"""Days after which a price list that nobody has checked is warned of."""
 CACHED: Final = 4096
 """Resolved names that are kept; a model name can come from a stranger, so the memory for them is bounded."""
 
@@ -55,7 +57,7 @@ class Catalog:
         pico = 0
         entry = ""
         estimated = False
-        missing: set[Unit] = set()
+        missing: set[Unit] | None = None
         for usage in usages:
             if usage.reported:
                 pico += usage.reported * PICO_PER_NANO
@@ -66,8 +68,9 @@ class Catalog:
             sheet = self._sheets.get(key)
             if sheet is None or not sheet.starts <= at < sheet.ends:
                 sheet = self._sheet(key, at)
-            counts = usage.counts
-            rates = sheet.rates
+            counts, rates = usage.counts, sheet.rates
+            if sheet.by_request:
+                counts = sheet.billed(counts)
             if sheet.bands and sum(counts.values()) > sheet.lowest:
                 rates = sheet.band(counts)[1]
             unit = ""
@@ -75,10 +78,12 @@ class Catalog:
                 for unit, count in counts.items():
                     pico += rates[unit] * count
             except KeyError:
+                missing = set() if missing is None else missing
                 pico += sheet.rest(rates, counts, unit, missing)
-            estimated = estimated or usage.estimated or sheet.estimated
+            if usage.estimated or sheet.estimated:
+                estimated = True
             entry = sheet.entry if not entry else _joined(entry, sheet.entry)
-        return Cost(-(-pico // PICO_PER_NANO), entry, estimated, tuple(sorted(missing)) if missing else ())
+        return quick_cost(-(-pico // PICO_PER_NANO), entry, estimated, tuple(sorted(missing)) if missing else ())
 
     def explain(self, provider: str, model: str, usages: Sequence[Usage], at: float) -> Explanation:
         """The lines that `cost` adds up, for people."""
@@ -89,7 +94,7 @@ class Catalog:
                 added.append(reported_line(usage))
                 continue
             sheet = self._sheet((provider, model, usage.model, usage.tier, usage.region), at)
-            added += lines(sheet, usage.counts)
+            added += lines(sheet, sheet.billed(usage.counts))
             if sheet.why:
                 assumed[sheet.why] = None
         match = self.match(provider, model, at)
@@ -119,7 +124,7 @@ class Catalog:
         tokens = sum(call.bound[unit] for unit in INPUT_UNITS if unit in call.bound)
         if not call.input_known:
             tokens = max(tokens, asked.context or _ceiling.CONTEXT)
-        pico, unpriced = _ceiling.input_pico(sheets, call.bound, tokens)
+        pico, unpriced = _ceiling.input_pico(sheets, asked.billed(call.bound or {"input": 0}), tokens)
         if not asked.entry and call.output_unit is not None:
             unpriced.add(call.output_unit)
         return Ceiling(
@@ -204,6 +209,39 @@ class Catalog:
             said.alias(**name)
         self._own.under = said._own
         self._sheets.clear()
+
+    def scratch(self) -> Catalog:
+        """A catalog of the same lists and own prices; what is said to it changes nothing here until it is adopted."""
+        other = Catalog(self._load)
+        other._own = self._own.copy()
+        return other
+
+    def adopt(self, other: Catalog) -> None:
+        """Take over another catalog's own prices, all at once."""
+        self._own = other._own
+        self._sheets.clear()
+
+    # -- what a reader of the figures has to know
+
+    def caveats(self, provider: str, model: str, at: float) -> list[tuple[str, str]]:
+        """What to warn of once, as (what it is about, the words): a name that moves, a list that has become old."""
+        match = self.match(provider, model, at)
+        if match is None:
+            return []
+        found, said = match.model, list[tuple[str, str]]()
+        if match.rolling:
+            words = (
+                f"the model {model!r} moves as its maker releases new ones: priced as {found.id!r}; that name pins it"
+            )
+            said.append((f"rolling {found.provider}/{model}", words))
+        age = at - day(found.checked) if found.checked else 0
+        if age >= STALE * 86_400 and not any(price.own for price in found.prices):
+            words = (
+                f"the prices of {found.provider} were last checked {int(age // 86_400)} days ago, on {found.checked}: "
+                "upgrade costguard-ai, or run `costguard prices update`"
+            )
+            said.append((f"stale {found.provider}", words))
+        return said
 
     # -- lookup
 

@@ -90,7 +90,7 @@ class Guard:
         self.fingerprints = fingerprints
         self.unmetered_calls: dict[str, int] = {}
         self._strict_prices = strict_prices
-        self.settlements = Settlements(ledger, self.exporters, on_alert, clock)
+        self.settlements = Settlements(ledger, self.exporters, on_alert, clock, catalog.caveats)
         self.journal = self.settlements.journal
         self._seen = Seen()
         self._reap_at = 0.0

@@ -35,6 +35,12 @@ class OwnPrices:
         self._discounts: dict[tuple[str, str | None], Ratio] = {}
         self._aliases: dict[tuple[str, str], tuple[str, str]] = {}
 
+    def copy(self) -> OwnPrices:
+        """The same prices, to be added to on their own."""
+        other = OwnPrices(self.under)
+        other._models, other._discounts, other._aliases = dict(self._models), dict(self._discounts), dict(self._aliases)
+        return other
+
     def find(self, provider: str, name: str) -> Model | None:
         """The model with own prices under exactly this name."""
         return self._models.get((provider, name)) or (self.under.find(provider, name) if self.under else None)

@@ -239,6 +239,7 @@ class Sheet:
         rates: pico-dollars per unit of a request below every long-context threshold.
         bands: (threshold, rates) from the highest threshold down, empty for a model without long-context rates.
         lowest: the lowest of those thresholds.
+        by_request: each request has a fee, which no usage counts.
         odd: rates that are not whole per unit, as (pico-dollars, units).
         sources: for every unit the unit whose rate it takes.
         context, max_output: the model's sizes in tokens, None when unknown.
@@ -247,8 +248,8 @@ class Sheet:
     """
 
     __slots__ = (
-        "bands", "context", "ends", "entry", "estimated", "lowest", "max_output", "odd", "rates", "sources", "starts",
-        "why",
+        "bands", "by_request", "context", "ends", "entry", "estimated", "lowest", "max_output", "odd", "rates",
+        "sources", "starts", "why",
     )  # fmt: skip
 
     def __init__(
@@ -274,6 +275,13 @@ class Sheet:
         self.rates = {unit: rate.base for unit, rate in whole.items()}
         self.bands = tuple((start, {unit: rate.above(start) for unit, rate in whole.items()}) for start in starts)
         self.lowest = starts[-1] if starts else 0
+        self.by_request = "requests" in full
+
+    def billed(self, counts: Mapping[Unit, int]) -> Mapping[Unit, int]:
+        """`counts` with the one request they are of, where requests have a fee and none is counted."""
+        if not self.by_request or not counts or any(unit.startswith("requests") for unit in counts):
+            return counts
+        return {**counts, "requests": 1}
 
     def band(self, counts: Mapping[Unit, int]) -> tuple[int, dict[Unit, int]]:
         """The threshold passed (0 for none) and the rates for one request's whole input."""

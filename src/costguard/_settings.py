@@ -98,7 +98,7 @@ BUDGET: Final = Table(
 )
 
 _PROVIDER: Final = Text("who bills it, for example openai")
-_PRICES: Final = Table(
+PRICES: Final = Table(
     "Own and negotiated prices; they win over the listed ones.",
     {
         "add": Several(
@@ -165,7 +165,7 @@ FILE: Final = Table(
         "on_unknown_price": Text("what happens to models without a price; estimate when left out", UNKNOWN_PRICE),
         "executors": Flag("whether work given to thread and process pools carries its attribution along"),
         "budgets": Several("Limits; each is a [[budgets]] table.", BUDGET),
-        "prices": _PRICES,
+        "prices": PRICES,
     },
 )
 

@@ -44,6 +44,7 @@ class Settlements:
         exporters: told of each call and alert.
         on_alert: told of each threshold that a budget reaches.
         clock: UTC epoch seconds.
+        caveats: what to warn of once for a provider's model at a time, as (what it is about, the words).
 
     Attributes:
         journal: what was spent, by attribution.
@@ -58,8 +59,10 @@ class Settlements:
         exporters: Sequence[Exporter],
         on_alert: OnAlert | None,
         clock: Callable[[], float],
+        caveats: Callable[[str, str, float], Sequence[tuple[str, str]]],
     ) -> None:
         self._ledger = ledger
+        self._caveats = caveats
         self._exporters = exporters
         self._on_alert = on_alert
         self._clock = clock
@@ -185,6 +188,10 @@ class Settlements:
     def _check(self, ending: Ending) -> None:
         """Warn, once each, of what a reader of the figures has to know."""
         call, cost = ending.meter.call, ending.cost
+        if self._seen.first(("looked up", call.provider, call.model)):
+            for about, words in self._caveats(call.provider, call.model, ending.meter.at):
+                if self._seen.first(about):
+                    log.warning("%s", words)
         if cost.unpriced and self._seen.first(("unpriced", call.provider, call.model)):
             log.warning(
                 "no price for %s of model %r (%s): recorded as unpriced; costguard.prices.add(...) gives it one",

@@ -1,14 +1,19 @@
-"""The price files that are part of the package, read when a provider is first asked for."""
+"""Price files: those that are part of the package, read when a provider is first asked for, and what users write."""
 
 from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from importlib.resources import files
+from os import PathLike
+from pathlib import Path
 from typing import Any, Final
 
 from ._catalog import Catalog
+from .errors import ConfigError
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -33,3 +38,23 @@ def providers() -> list[str]:
 def vendored() -> Catalog:
     """A catalog of the vendored prices."""
     return Catalog(load)
+
+
+def read_table(path: str | PathLike[str]) -> Mapping[str, Any]:
+    """The table in a TOML or JSON file, with its amounts as `Decimal`.
+
+    Raises:
+        ConfigError: it cannot be read, or holds no table.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+        if file.suffix.lower() == ".json":
+            table = json.loads(text, parse_float=Decimal)
+        else:
+            table = tomllib.loads(text, parse_float=Decimal)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: a table of providers is needed, not {type(table).__name__}")
+    return table

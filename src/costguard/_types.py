@@ -43,8 +43,8 @@ OTHER_UNITS: Final = (
 """What providers bill besides tokens, each counted in its own whole units."""
 
 Unit = str
-"""A name out of the three lists above. ``images`` and ``video_seconds`` may carry a variant the price depends on,
-after a colon: ``images:hd-1024x1792``."""
+"""A name out of the three lists above. What is no token may carry a variant the price depends on, after a colon:
+``images:hd-1024x1792``."""
 
 Nano = int
 """An amount of money in nano-dollars (1e-9 USD)."""
@@ -136,6 +136,22 @@ class Cost:
     entry: str = ""
     estimated: bool = False
     unpriced: tuple[Unit, ...] = ()
+
+
+_new: Final = object.__new__
+_set_nano, _set_entry, _set_estimated, _set_unpriced = (
+    getattr(Cost, name).__set__ for name in ("nano", "entry", "estimated", "unpriced")
+)
+
+
+def quick_cost(nano: Nano, entry: str, estimated: bool, unpriced: tuple[Unit, ...]) -> Cost:
+    """A `Cost`, made in half the time: a frozen class's own constructor would take a third of what pricing takes."""
+    cost = _new(Cost)
+    _set_nano(cost, nano)
+    _set_entry(cost, entry)
+    _set_estimated(cost, estimated)
+    _set_unpriced(cost, unpriced)
+    return cost
 
 
 @dataclass(frozen=True, slots=True)

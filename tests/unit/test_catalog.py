@@ -407,6 +407,38 @@ def test_rolling_names_say_so(catalog: Catalog) -> None:
     assert not fixed.rolling
 
 
+def test_a_moving_name_and_an_old_list_are_worth_a_warning() -> None:
+    """A list is old 45 days after it was last checked; own prices are never too old."""
+    model = {"id": "m-2", "prices": [{"rates": {"input": 1}}]}
+    raw = {
+        "provider": "acme",
+        "checked": "2026-11-10",
+        "models": [model],
+        "aliases": {"m": {"to": "m-2", "rolling": True}},
+    }
+    catalog = Catalog(lambda name: raw if name == "acme" else None)
+    assert catalog.caveats("acme", "m-2", at("2026-12-24")) == []
+    assert [about for about, _ in catalog.caveats("acme", "m", at("2026-12-24"))] == ["rolling acme/m"]
+    (about, words), *more = catalog.caveats("acme", "m-2", at("2026-12-25"))
+    assert (about, more) == ("stale acme", [])
+    assert "45 days ago, on 2026-11-10" in words
+    assert "costguard prices update" in words
+    catalog.add("m-2", provider="acme", input=1)
+    assert catalog.caveats("acme", "m-2", at("2027-12-25")) == []
+    assert catalog.caveats("nowhere", "m-2", NOW) == []
+
+
+def test_a_request_that_has_a_fee_is_one_request() -> None:
+    """A fee for each request is charged although no usage counts requests; a variant that is counted goes before it."""
+    acme = small(rates={"input": 10, "requests": 7000, "requests:low": 5000})
+    assert acme.cost("acme", "m", [Usage({"input": 100})], NOW).nano == 8
+    assert acme.cost("acme", "m", [Usage({"input": 100, "requests:low": 1})], NOW).nano == 6
+    assert acme.cost("acme", "m", [Usage({"input": 100, "requests": 2})], NOW).nano == 15
+    assert acme.cost("acme", "m", [Usage()], NOW).nano == 0
+    assert [line.unit for line in acme.explain("acme", "m", [Usage({"input": 1})], NOW).lines] == ["input", "requests"]
+    assert acme.ceiling(Call("acme", "m", bound={"input": 100}, max_output=0), NOW).input_pico == 8000
+
+
 def test_strangers_names_do_not_fill_the_memory(catalog: Catalog) -> None:
     """What is remembered of names that callers make up is bounded."""
     fresh = small(rates={"input": 1})

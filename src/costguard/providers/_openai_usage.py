@@ -120,7 +120,7 @@ def _prompt(total: int, usage: Mapping[str, Any]) -> dict[str, int]:
     parts = fields(details)
     cached = number(parts.get("cached_tokens"))
     if cached > total:
-        # Grok on Azure counts cached tokens beside the prompt, xAI itself in it: more than the whole can only be beside.
+        # Grok on Azure counts cached tokens beside the prompt, xAI in it: more than the whole can only be beside.
         return {**split_input(total, 0, number(parts.get("cache_write_tokens"))), "cache_read": cached}
     return split_input(
         total,
