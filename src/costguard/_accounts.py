@@ -149,7 +149,7 @@ def spend(**tags: str) -> Spend:
     total = Tally()
     for _, tally in guard.journal.read(clean_tags(dict(tags))):
         total.merge(tally)
-    return _spend(total)
+    return spend_of(total)
 
 
 def status() -> Status:
@@ -299,7 +299,8 @@ def flush(timeout: float = 2.0) -> None:
     state.guard.flush(timeout)
 
 
-def _spend(total: Tally) -> Spend:
+def spend_of(total: Tally) -> Spend:
+    """A tally for people."""
     return Spend(
         cost=decimal_usd(total.nano),
         calls=total.calls,

@@ -144,6 +144,11 @@ def environment() -> Environment:
     return Environment.read(os.environ)
 
 
+def inherited(**changes: str) -> dict[str, str]:
+    """This process's whole environment with changes, for a child."""
+    return {**os.environ, **changes}
+
+
 def settings(env: Environment, config: ConfigFile | None = None) -> Settings:
     """What the configuration file says: the one given, else the one the environment names, else the nearest one.
 

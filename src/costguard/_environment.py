@@ -6,13 +6,14 @@ import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ._budget import Budget, budget, clean_tags
 from ._settings import MODES, UNKNOWN_PRICE
 from .errors import ConfigError
 
 _TRUE: Final = ("1", "true", "yes", "on")
+_PATIENCE: Final = 30.0
 _FALSE: Final = ("", "0", "false", "no", "off")
 
 
@@ -31,7 +32,8 @@ class Environment:
         executors: ``COSTGUARD_EXECUTORS``: as `instrument` takes it.
         budget: ``COSTGUARD_BUDGET``: a limit on all calls, such as ``$5/day``, beside every other budget.
         home: ``COSTGUARD_HOME``: where costguard keeps what belongs to this machine, such as the key of fingerprints.
-        run: ``COSTGUARD_RUN``: set by ``costguard run``: the folder of the run that this process is part of.
+        run: ``COSTGUARD_RUN``, set by ``costguard run``: the folder of the run that this process is part of.
+        cap: ``COSTGUARD_RUN_BUDGET``, set by it too: what all processes of the run may cost together.
     """
 
     disabled: bool
@@ -45,6 +47,7 @@ class Environment:
     budget: Budget | None
     home: Path
     run: Path | None
+    cap: Budget | None
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> Environment:
@@ -66,9 +69,11 @@ class Environment:
             tags=_tags(env),
             on_unknown_price=_choice(env, "COSTGUARD_ON_UNKNOWN_PRICE", UNKNOWN_PRICE),
             executors=_flag(env, "COSTGUARD_EXECUTORS"),
-            budget=_budget(env, run),
+            budget=_budget(env, "COSTGUARD_BUDGET"),
             home=_home(env),
             run=Path(run) if run else None,
+            # All processes of the run share its books, and no other run does. They wait for each other's holds.
+            cap=_budget(env, "COSTGUARD_RUN_BUDGET", name=Path(run).name, wait=_PATIENCE) if run else None,
         )
 
 
@@ -112,12 +117,11 @@ def _tags(env: Mapping[str, str]) -> dict[str, str]:
         raise ConfigError(f"COSTGUARD_TAGS: {error}") from None
 
 
-def _budget(env: Mapping[str, str], run: str | None) -> Budget | None:
-    limit = env.get("COSTGUARD_BUDGET")
+def _budget(env: Mapping[str, str], variable: str, **knobs: Any) -> Budget | None:
+    limit = env.get(variable)
     if not limit:
         return None
     try:
-        # All processes of a run share its books, and no other run does.
-        return budget(limit, name=Path(run).name if run else None)
+        return budget(limit, **knobs)
     except ConfigError as error:
-        raise ConfigError(f"COSTGUARD_BUDGET: {error}") from None
+        raise ConfigError(f"{variable}: {error}") from None

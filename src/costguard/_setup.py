@@ -12,6 +12,7 @@ from ._keys import near
 from ._settings import MODES, UNKNOWN_PRICE, Settings
 from ._shield import log
 from .errors import ConfigError
+from .ledgers import anchored
 from .ports import Exporter, Ledger
 
 ARGUMENT: Final = "argument"
@@ -68,7 +69,7 @@ def resolve(arguments: Arguments, env: Environment, file: Settings) -> Setup:
     ledger = first("ledger", "memory://", argument=arguments.ledger)
     if not isinstance(ledger, Ledger) and not isinstance(ledger, str):
         raise ConfigError(f"ledger={ledger!r}: give a URL such as 'memory://' or a ledger object")
-    if env.run is not None and env.budget is not None:
+    if env.cap is not None:
         ledger, sources["ledger"] = _of_run(ledger, env), "COSTGUARD_LEDGER"
         if mode == "observe" and env.mode != "observe":
             log.warning("this program observes only (%s), so the budget of costguard run does too", sources["mode"])
@@ -100,7 +101,7 @@ def _of_run(ledger: str | Ledger, env: Environment) -> str | Ledger:
     the run and not by others, and each would have the whole cap.
     """
     shared = env.ledger or ""
-    if ledger == shared:
+    if isinstance(ledger, str) and anchored(ledger) == shared:
         return shared
     alone = ledger.startswith("memory:") if isinstance(ledger, str) else ledger.inline
     if not alone:
@@ -127,12 +128,12 @@ def _budgets(arguments: Arguments, env: Environment, file: Settings, sources: di
     for one in listed:
         if not isinstance(one, Budget):
             raise ConfigError(f"budgets: {one!r} is no budget; make one with costguard.budget('$5/day', feature=...)")
-    operators = ("COSTGUARD_BUDGET", [] if env.budget is None else [env.budget])
-    programs = (ARGUMENT, listed)
+    named = [] if env.budget is None else [env.budget]
     # The cap of a run is the operator's, and not the program's to replace.
-    stronger = (operators, programs) if env.run else (programs, operators)
+    capped = [] if env.cap is None else [env.cap]
+    places = ("COSTGUARD_RUN_BUDGET", ARGUMENT, "COSTGUARD_BUDGET", file.file)
     kept: list[Budget] = []
-    for place, budgets in (*stronger, (file.file, file.budgets)):
+    for place, budgets in zip(places, (capped, listed, named, list(file.budgets)), strict=True):
         taken = {budget.name for budget in kept}
         new = [budget for budget in budgets if budget.name not in taken]
         kept += new

@@ -17,6 +17,7 @@ import pytest
 import costguard
 from costguard._config import state
 from costguard._own import OwnPrices
+from costguard.cli import COMMANDS
 from costguard.testing.loopback import LoopbackProvider
 
 from .blocks import EVERY_PAGE, PAGES, ROOT, Block, blocks
@@ -97,6 +98,9 @@ def _check_command(block: Block, line: str, extras: dict[str, Any]) -> None:
     paths = [word for word in words if "/" in word and not word.startswith(("http", "<"))]
     for path in paths:
         assert (ROOT / path).exists(), f"{block}: {path}"
+    if words[0] == "costguard":
+        assert words[1] in COMMANDS, f"{block}: {line}"
+        return
     assert words[0].startswith("scripts/") or words[0] in ("pip", "python", "git", "cd", "pytest"), f"{block}: {line}"
 
 

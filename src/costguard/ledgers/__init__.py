@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Final
 from urllib.parse import urlsplit
@@ -37,3 +38,11 @@ def open_ledger(url: str) -> Ledger:
         raise ConfigError(f"ledger {url!r}: the schemes are {', '.join(f'{name}://' for name in sorted(schemes))}")
     ledger: Ledger = resolve_name(schemes[scheme])(url)
     return ledger
+
+
+def anchored(url: str) -> str:
+    """The same URL for processes in other directories: the relative path of a file becomes an absolute one."""
+    parts = urlsplit(url)
+    if parts.scheme != "sqlite" or not parts.path or parts.path.startswith("/"):
+        return url
+    return parts._replace(path=f"//{Path(parts.path).absolute()}").geturl()
