@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -81,12 +81,14 @@ class Status:
         total: the spend of all calls since the process started.
         unmetered_calls: calls that cost money which cannot be seen, by endpoint.
         mode: ``enforce`` or ``observe``.
+        exporters: each with what is wrong with it, empty when nothing is.
     """
 
     budgets: tuple[BudgetStatus, ...]
     total: Spend
     unmetered_calls: Mapping[str, int]
     mode: str
+    exporters: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> BudgetStatus:
         """The budget of a name.
@@ -102,6 +104,7 @@ class Status:
     def __str__(self) -> str:
         lines = [str(one) for one in self.budgets]
         lines += [f"unmetered: {endpoint} ({count:,} calls)" for endpoint, count in self.unmetered_calls.items()]
+        lines += [f"exporter {name}: {trouble}" for name, trouble in self.exporters.items() if trouble]
         return "\n".join([f"spent {self.total}", *lines])
 
 
@@ -155,7 +158,13 @@ def spend(**tags: str) -> Spend:
 def status() -> Status:
     """The books of every budget that applies here and now."""
     guard = state.guard
-    return Status(tuple(_status(one) for one in guard.balances()), spend(), dict(guard.unmetered_calls), guard.mode)
+    return Status(
+        budgets=tuple(_status(one) for one in guard.balances()),
+        total=spend(),
+        unmetered_calls=dict(guard.unmetered_calls),
+        mode=guard.mode,
+        exporters=guard.exports.troubles(),
+    )
 
 
 def balance_of(scope: _scope.Scope) -> BudgetStatus:

@@ -40,6 +40,7 @@ class Costguard:
             `configure`.
         setup: what the current guard was made of, None as long as there is none.
         settings: what the configuration file said.
+        assumed_exporters: who is told where neither an argument nor the environment says.
     """
 
     def __init__(self) -> None:
@@ -49,6 +50,7 @@ class Costguard:
         self.followers: list[Callable[[Guard], None]] = []
         self.setup: Setup | None = None
         self.settings = Settings()
+        self.assumed_exporters: tuple[str, ...] = ()
         self._guard: Guard | None = None
         self._lock = threading.RLock()
         self._at_exit = False
@@ -76,7 +78,7 @@ class Costguard:
         env = environment()
         file = settings(env, config)
         arguments = Arguments(budgets, ledger, exporters, tags, mode, on_unknown_price)
-        setup = resolve(arguments, env, file)
+        setup = resolve(arguments, env, file, self.assumed_exporters)
         if on_alert is not None and not callable(on_alert):
             raise ConfigError(f"on_alert={on_alert!r} cannot be called")
         with _told_of(setup, "ledger"):

@@ -6,6 +6,7 @@ import asyncio
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,9 +14,11 @@ from typing import Any, Final, Literal, TypeVar, cast
 
 from . import _scope
 from ._admission import Admission
+from ._baggage import unsent
 from ._biller import Biller
 from ._catalog import Catalog
 from ._deferrals import Deferrals
+from ._exports import Exports
 from ._fingerprint import Fingerprints
 from ._ids import ids
 from ._meter import LINE_UP, SEND, Effect, Ending, Meter, Reserve, Settle, Signal, call_flow
@@ -25,7 +28,7 @@ from ._shield import log, shielded
 from ._types import Balance, Call, Cost, Granted, Hold, Leg, Outcome, Refused, Usage
 from ._waiting import TaskPlace, ThreadPlace, Ticket
 from .errors import BudgetExceededError
-from .ports import Exporter, Ledger, Request
+from .ports import Exporter, Ledger, Reader, Request
 
 T = TypeVar("T")
 Mode = Literal["enforce", "observe"]
@@ -90,7 +93,8 @@ class Guard:
         self.fingerprints = fingerprints
         self.unmetered_calls: dict[str, int] = {}
         self._strict_prices = strict_prices
-        self.settlements = Settlements(ledger, self.exporters, on_alert, clock, catalog.caveats)
+        self.exports = Exports(self.exporters)
+        self.settlements = Settlements(ledger, self.exports, on_alert, clock, catalog.caveats)
         self.journal = self.settlements.journal
         self._seen = Seen()
         self._reap_at = 0.0
@@ -98,6 +102,7 @@ class Guard:
         # Finalisers run in any thread, also while that thread holds a lock of ours: they only append here.
         self._dropped: queue.SimpleQueue[Callable[[], Ending | None]] = queue.SimpleQueue()
         self._working = Working()
+        self.exports.attach(_books_of(weakref.ref(self)))
 
     # -- one call ----------------------------------------------------------------------------------------------
 
@@ -124,7 +129,9 @@ class Guard:
             run=scope.run,
             fingerprint=self._fingerprint(sdk, request),
         )
-        return Meter(ids(), call, self.catalog, plan, at, LEASE, partial(self.biller.of_call, sdk, call.host))
+        meter = Meter(ids(), call, self.catalog, plan, at, LEASE, partial(self.biller.of_call, sdk, call.host))
+        meter.watches = self.exports.watch(call)
+        return meter
 
     def drive(self, meter: Meter, billed: Callable[[BaseException], bool | None], send: Callable[[], T]) -> T:
         """Carry out a call's effects; `send` lets the SDK do its work."""
@@ -138,7 +145,8 @@ class Guard:
                 try:
                     if effect is SEND:
                         self._sending(meter, place)
-                        value = send()
+                        with unsent():
+                            value = send()
                     elif isinstance(effect, Wait):
                         place = place or ThreadPlace()
                         value = self._waited(place.wait, self._line_up(place.ticket, effect))
@@ -170,7 +178,8 @@ class Guard:
                 try:
                     if effect is SEND:
                         self._sending(meter, place)
-                        value = await send()
+                        with unsent():
+                            value = await send()
                     elif isinstance(effect, Wait):
                         place = place or TaskPlace()
                         began = time.monotonic()
@@ -282,6 +291,12 @@ class Guard:
         with self._working, shielded("booking a call"):
             self.settlements.finish(ending)
 
+    def so_far(self, meter: Meter, reader: Reader) -> None:
+        """Tell those who watch a call what it has cost with this answer, while the SDK is still at work on it."""
+        ending = meter.so_far(reader)
+        if ending is not None:
+            self.exports.so_far(event_of(ending, self.clock()), meter.watches)
+
     def later(self, end: Callable[[], Ending | None]) -> None:
         """End something from a finaliser: takes no lock, done at the next call or read."""
         self._dropped.put(end)
@@ -361,16 +376,12 @@ class Guard:
         self.drain()
         if not self.settlements.flush(timeout):
             log.warning("%d settlements are still to be written to the ledger", self.settlements.behind)
-        for exporter in self.exporters:
-            with shielded("flushing an exporter"):
-                exporter.flush(timeout)
+        self.exports.flush(timeout)
 
     def close(self) -> None:
         """Flush, and let go of exporters and ledger."""
         self.flush()
-        for exporter in self.exporters:
-            with shielded("closing an exporter"):
-                exporter.close()
+        self.exports.close()
         with shielded("closing the ledger"):
             self.ledger.close()
 
@@ -392,8 +403,18 @@ class Guard:
         with shielded("noting a refused call"):
             if meter.hold is None:
                 ending = Ending(meter, Cost(0), (), "refused", type(error).__name__)
-                self.settlements.tell(event_of(ending, self.clock()))
+                self.settlements.tell(event_of(ending, self.clock()), meter.watches)
 
     def _warn(self, message: str, error: BudgetExceededError) -> None:
         if self._seen.first((message, error.budget, error.refusals[0].leg.window)):
             log.warning("%s: %s", message, error)
+
+
+def _books_of(guard: weakref.ref[Guard]) -> Callable[[], Sequence[Balance]]:
+    """Reads a guard's books for as long as there is that guard."""
+
+    def books() -> Sequence[Balance]:
+        there = guard()
+        return () if there is None else there.balances()
+
+    return books

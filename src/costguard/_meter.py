@@ -18,7 +18,7 @@ from ._catalog import Catalog
 from ._reservation import Plan, Reservation, Wait
 from ._types import Call, Cost, Granted, Hold, Nano, Outcome, Refused, Usage
 from .errors import LedgerUnavailableError
-from .ports import Deferred, Reader
+from .ports import Deferred, Exporter, Reader, Watch
 
 _UNSEEN: Final = 64
 """Output tokens assumed under way beyond those seen when a stream ends early."""
@@ -87,11 +87,12 @@ class Meter:
         at: UTC epoch seconds at which it is priced.
         reservation: what is held for it.
         deferred: set once its answer says that it is billed later.
+        watches: the exporters that are there while it is in flight.
     """
 
     __slots__ = (
         "_answers", "_begun", "_biller", "_catalog", "_once", "_open", "_returned", "at", "call", "deferred", "id",
-        "reservation",
+        "reservation", "watches",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +103,7 @@ class Meter:
         self.at = at
         self.reservation = Reservation(id, call, catalog.ceiling(call, at), plan, at + lease)
         self.deferred: Deferred | None = None
+        self.watches: tuple[tuple[Exporter, Watch], ...] = ()
         self._catalog = catalog
         self._biller = biller
         self._answers: list[tuple[Reader, bool]] = []
@@ -141,6 +143,15 @@ class Meter:
         if not self._returned or self._open or self.deferred is not None or not self._wins():
             return None
         return self._ending(outcome, error)
+
+    def so_far(self, reader: Reader) -> Ending | None:
+        """What the call would have cost if it ended with this answer; None when that is not known, or it has ended."""
+        readers = [one for one, _ in self._answers if one is not reader]
+        readers.append(reader)
+        if not self._once or self.deferred is not None or not all([one.complete for one in readers]):
+            return None
+        usages = tuple([usage for one in readers for usage in one.usages()])
+        return Ending(self, self._cost(usages), usages, "ok")
 
     def returned(self) -> Ending | None:
         """The SDK has handed the response to the caller. Ends the call unless a stream is still to be read."""

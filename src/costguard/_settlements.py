@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from ._exports import Exports, Watches
 from ._habits import Habits, Kind
 from ._meter import Ending, Meter
 from ._shield import log, shielded
@@ -14,7 +15,7 @@ from ._writer import Writer
 from .errors import LedgerUnavailableError
 from .journals.memory import MemoryJournal
 from .ledgers.memory import MemoryLedger
-from .ports import Exporter, Ledger
+from .ports import Ledger
 
 OnAlert = Callable[[Alert], object]
 
@@ -41,7 +42,7 @@ class Settlements:
 
     Args:
         ledger: where they are booked.
-        exporters: told of each call and alert.
+        exports: tells exporters of each call and alert.
         on_alert: told of each threshold that a budget reaches.
         clock: UTC epoch seconds.
         caveats: what to warn of once for a provider's model at a time, as (what it is about, the words).
@@ -56,14 +57,14 @@ class Settlements:
     def __init__(
         self,
         ledger: Ledger,
-        exporters: Sequence[Exporter],
+        exports: Exports,
         on_alert: OnAlert | None,
         clock: Callable[[], float],
         caveats: Callable[[str, str, float], Sequence[tuple[str, str]]],
     ) -> None:
         self._ledger = ledger
         self._caveats = caveats
-        self._exporters = exporters
+        self._exports = exports
         self._on_alert = on_alert
         self._clock = clock
         self._seen = Seen()
@@ -86,15 +87,13 @@ class Settlements:
             self._learn(ending)
         elif meter.reservation.down is not None:
             self._book_later(ending)
-        self.tell(event_of(ending, self._clock()))
+        self.tell(event_of(ending, self._clock()), meter.watches)
         self._check(ending)
 
-    def tell(self, event: CostEvent) -> None:
-        """Tell the journal and the exporters of a call."""
+    def tell(self, event: CostEvent, watches: Watches = ()) -> None:
+        """Tell the journal and the exporters of a call, and those that watched it that it is over."""
         self.journal.record(event)
-        for exporter in self._exporters:
-            with shielded("exporting a call"):
-                exporter.export(event)
+        self._exports.tell(event, watches)
 
     def give_back(self, hold: Hold, *, local: bool) -> None:
         """Release a hold that no call will use."""
@@ -171,9 +170,7 @@ class Settlements:
         if self._on_alert is not None:
             with shielded("calling on_alert"):
                 self._on_alert(alert)
-        for exporter in self._exporters:
-            with shielded("exporting an alert"):
-                exporter.export(alert)
+        self._exports.tell(alert)
 
     def _learn(self, ending: Ending) -> None:
         meter = ending.meter

@@ -50,8 +50,8 @@ class Setup:
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
-def resolve(arguments: Arguments, env: Environment, file: Settings) -> Setup:
-    """Decide what holds.
+def resolve(arguments: Arguments, env: Environment, file: Settings, assumed: tuple[str, ...] = ()) -> Setup:
+    """Decide what holds; `assumed` are exporters where no place names any.
 
     Raises:
         ConfigError: an argument is malformed, or would loosen the cap of ``costguard run``.
@@ -73,7 +73,7 @@ def resolve(arguments: Arguments, env: Environment, file: Settings) -> Setup:
         ledger, sources["ledger"] = _of_run(ledger, env), "COSTGUARD_LEDGER"
         if mode == "observe" and env.mode != "observe":
             log.warning("this program observes only (%s), so the budget of costguard run does too", sources["mode"])
-    names = first("exporters", (), argument=arguments.exporters)
+    names = first("exporters", assumed, argument=arguments.exporters)
     options = file.exporters or {}
     return Setup(
         mode=mode,

@@ -17,7 +17,7 @@ import wrapt
 from ._guard import Guard
 from ._meter import Ending, Meter
 from ._shield import shielded
-from ._types import Outcome
+from ._types import Outcome, Usage
 from .errors import BudgetExceededError
 from .ports import Reader
 
@@ -44,6 +44,7 @@ class Answer:
         "_late",
         "_meter",
         "_once",
+        "_told",
         "claimed",
         "feed",
         "on_cut",
@@ -58,6 +59,9 @@ class Answer:
         # Popped by whoever ends the answer: a list's pop is atomic, so there is one winner among threads.
         self._once = [True]
         self._late = not meter.begin_answer()
+        self._told: tuple[Usage, ...] = ()
+        if meter.watches:
+            guard.exports.attempt(meter.watches)
         self.reader = reader
         self.feed = reader.feed
         self.claimed = False
@@ -67,6 +71,22 @@ class Answer:
         self.watched = hold is not None and meter.call.stream and any([leg.hard for leg in hold.legs])
         if self.watched:
             reader.keep_text()
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether an exporter watches the call."""
+        return bool(self._meter.watches)
+
+    def feed_and_tell(self, part: Any) -> bool:
+        """`feed`, for a call that is followed: what it costs is told as soon as that is known, because others end their
+        spans of it before the last event has gone by."""
+        hidden = self.reader.feed(part)
+        if self.reader.complete:
+            usages = tuple(self.reader.usages())
+            if usages != self._told:
+                self._told = usages
+                self._guard.so_far(self._meter, self.reader)
+        return hidden
 
     @property
     def inline(self) -> bool:
@@ -127,6 +147,8 @@ class Answer:
             deferred = self.reader.deferred
             if deferred is not None:
                 self._guard.deferrals.keep(deferred.id, self._meter)
+            if ending is None and self.is_followed:
+                self._guard.so_far(self._meter, self.reader)
             return ending
         return None
 
@@ -146,7 +168,7 @@ class _Tap:
     def __init__(self, events: Any, answer: Answer) -> None:
         self._events = events
         self._answer: Answer | None = answer
-        self._feed: Callable[[Any], bool] = answer.feed
+        self._feed: Callable[[Any], bool] = answer.feed_and_tell if answer.is_followed else answer.feed
         self._started = False
 
     def _start(self) -> None:
@@ -372,7 +394,7 @@ class WatchedBytes(wrapt.ObjectProxy[Any]):
                 headers = {"content-encoding": self._self_encoding} if self._self_encoding else {}
                 content = self._self_response_class(200, headers=headers, content=bytes(body)).content
                 for part in parts(content, self._self_kind):
-                    self._self_answer.feed(part)
+                    self._self_answer.feed_and_tell(part)
 
 
 def parts(content: bytes, kind: str) -> Iterator[Any]:

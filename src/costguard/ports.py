@@ -258,3 +258,33 @@ class Exporter(Protocol):
     def close(self) -> None:
         """Flush and let go of resources."""
         ...
+
+
+class Watch(Protocol):
+    """An exporter's view of one call while it is in flight."""
+
+    def attempt(self) -> None:
+        """The provider has answered an attempt; runs inside the SDK, in the thread or task that works on the answer."""
+        ...
+
+    def so_far(self, event: CostEvent) -> None:
+        """An answer was read, and the SDK has not returned yet: the call as it would be if this were its end."""
+        ...
+
+    def end(self, event: CostEvent) -> None:
+        """The call is over; told instead of `Exporter.export`, perhaps in another thread."""
+        ...
+
+
+@runtime_checkable
+class Watcher(Exporter, Protocol):
+    """An exporter that also wants to be there while a call is in flight. A call without one pays nothing for it.
+
+    It may have two more methods, each of them optional for every exporter: ``attach(books)``, which is given a function
+    that returns the balances of all known budgets, and ``trouble()``, which says in a sentence what is wrong with the
+    exporter and returns an empty string when nothing is.
+    """
+
+    def watch(self, call: Call) -> Watch | None:
+        """A call is about to be made here and now; None when it is of no interest until it is over."""
+        ...

@@ -6,7 +6,10 @@ import io
 from datetime import UTC, datetime
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
 
+from costguard.exporters.otel import OtelExporter
 from costguard.exporters.stdout import StdoutExporter
 from costguard.testing import ExporterContract, FakeClock, RecordingExporter
 
@@ -23,6 +26,13 @@ class TestJsonLines(ExporterContract):
 
     def make_exporter(self) -> StdoutExporter:
         return StdoutExporter(io.StringIO(), json_lines=True)
+
+
+class TestOtel(ExporterContract):
+    """OpenTelemetry's SDK, in memory."""
+
+    def make_exporter(self) -> OtelExporter:
+        return OtelExporter(tracer_provider=TracerProvider(), meter_provider=MeterProvider())
 
 
 class TestRecording(ExporterContract):

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from .._baggage import unsent
 from .._guard import Guard
 from .._meter import Meter
 from .._shield import shielded
@@ -67,28 +68,32 @@ class Funnel:
         """Wrap ``SyncAPIClient.request``."""
         prepared = self._prepare(client, args, kwargs)
         if prepared is None:
-            return wrapped(*args, **kwargs)
+            with unsent():
+                return wrapped(*args, **kwargs)
 
         def send() -> Any:
             arguments, keywords = self._sent(prepared, args, kwargs)
             return wrapped(*arguments, **keywords)
 
         if not isinstance(prepared.meter, Meter):
-            return send()
+            with unsent():
+                return send()
         return prepared.guard.drive(prepared.meter, self._provider.was_billed, send)
 
     async def arequest(self, wrapped: Callable[..., Awaitable[Any]], client: Any, args: Any, kwargs: Any) -> Any:
         """Wrap ``AsyncAPIClient.request``."""
         prepared = self._prepare(client, args, kwargs)
         if prepared is None:
-            return await wrapped(*args, **kwargs)
+            with unsent():
+                return await wrapped(*args, **kwargs)
 
         async def send() -> Any:
             arguments, keywords = self._sent(prepared, args, kwargs)
             return await wrapped(*arguments, **keywords)
 
         if not isinstance(prepared.meter, Meter):
-            return await send()
+            with unsent():
+                return await send()
         return await prepared.guard.adrive(prepared.meter, self._provider.was_billed, send)
 
     def _prepare(self, client: Any, args: Any, kwargs: Any) -> Carrier | None:

@@ -13,6 +13,7 @@ from ..ports import Exporter
 
 BUILTIN: Final[Mapping[str, str]] = {
     "stdout": "costguard.exporters.stdout:StdoutExporter",
+    "otel": "costguard.exporters.otel:OtelExporter",
     "jsonl": "costguard.exporters.stdout:jsonl_exporter",
 }
 """Name to ``module:factory``. Another package adds its own with an entry point in the group ``costguard.exporters``."""
