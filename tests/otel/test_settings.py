@@ -23,7 +23,7 @@ from ..docs.blocks import ROOT
 from .collector import Collector
 
 PAGE = (ROOT / "docs/opentelemetry.md").read_text(encoding="utf-8")
-SETTINGS = dict(re.findall(r"^\\*\\*(.+?)\\*\\*.*?```bash\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
+SETTINGS = dict(re.findall(r"^\*\*(.+?)\*\*.*?```bash\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
 SENT = {
     "Plain OTLP": ("/v1/traces", {}),
     "Langfuse": ("/api/public/otel/v1/traces", {"authorization": "Basic keys"}),
