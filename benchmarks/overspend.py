@@ -419,12 +419,20 @@ def own(chosen: argparse.Namespace) -> bool:
     return kept
 
 
-PEERS = {
-    "shekel": "shekel==1.2.0",
-    "agentbudget": "agentbudget==0.4.0",
-    "budget-guard-llm": "budget-guard-llm==0.1.2",
-    "floe-guard": "floe-guard==0.25.2",
+SDK = "openai==3.54.0"
+LITELLM = "litellm==1.106.2"
+PEERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "shekel": ((SDK, "shekel==1.2.0"),),
+    "agentbudget": ((SDK, "agentbudget==0.4.0"),),
+    # The second is not imported: its wheel carries the tokenizer's data, which would be fetched from the network.
+    "agent-budget-guard": ((SDK, "agent-budget-guard==0.2.0"), ("--no-deps", LITELLM)),
+    "budget-guard-llm": ((SDK, "budget-guard-llm==0.1.2"),),
+    "floe-guard": ((SDK, "floe-guard==0.25.2"),),
+    # It wants an older SDK, so it has one.
+    "litellm BudgetManager": ((LITELLM,),),
+    "litellm max_budget": ((LITELLM,),),
 }
+"""What pip installs, one command after the other; the last word of the first is the library itself."""
 CACHE = Path.home() / ".cache" / "costguard-benchmarks"
 PEER_CELLS = (
     ("threads, uncapped", 1),
@@ -435,16 +443,16 @@ PEER_CELLS = (
 )
 
 
-def installed(requirement: str) -> str:
+def installed(library: str) -> str:
     """The interpreter of an environment that has a library, made from PyPI the first time; empty if that fails."""
-    home = CACHE / requirement
+    if library not in PEERS:
+        return sys.executable
+    home = CACHE / PEERS[library][0][-1]
     python = home / "bin" / "python"
     ready = home / "ready"
     if not ready.exists():
-        steps = (
-            [sys.executable, "-m", "venv", str(home)],
-            [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "openai==3.54.0", requirement],
-        )
+        pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        steps = [[sys.executable, "-m", "venv", str(home)], *[[*pip, *words] for words in PEERS[library]]]
         if any(subprocess.run(step, check=False, stdout=sys.stderr).returncode for step in steps):
             return ""
         ready.touch()
@@ -457,15 +465,16 @@ def peers(chosen: argparse.Namespace) -> bool:
     names = [f"{name}{', 4 processes' if processes > 1 else ''}" for name, processes in PEER_CELLS]
     print("| library | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 1))
     with Provider() as provider, tempfile.TemporaryDirectory(prefix="overspend-") as folder:
-        for library, requirement in {"no guard": "", **PEERS}.items():
+        for library in ("no guard", *PEERS):
             if not any(part in library for part in chosen.only):
                 continue
-            python = installed(requirement) if requirement else sys.executable
+            python = installed(library)
             columns = ["not installable"] * len(names)
             if python:
                 cells = [Cell(shapes[name], HARD, "", n, library=library, python=python) for name, n in PEER_CELLS]
                 columns = [_peer_column(run(cell, provider, _shared(cell, folder))) for cell in cells]
-            print(f"| {requirement or library} | " + " | ".join(columns) + " |", flush=True)
+            version = PEERS[library][0][-1].partition("==")[2] if library in PEERS else ""
+            print(f"| {library} {version} | " + " | ".join(columns) + " |", flush=True)
     return True
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -139,6 +142,104 @@ class FloeGuard(Adapter):
         return await self._calls[1](self._guard, self.aclient, **ask)
 
 
+class AgentBudgetGuard(Adapter):
+    """agent-budget-guard: a wrapped client; there is none for tasks."""
+
+    def __init__(self, cell: dict[str, Any]) -> None:
+        litellm = find_spec("litellm")
+        if litellm is not None and litellm.submodule_search_locations:
+            # Only for the tokenizer's data in its wheel: tiktoken would fetch it from the network.
+            folder = f"{litellm.submodule_search_locations[0]}/litellm_core_utils/tokenizers"
+            os.environ.setdefault("TIKTOKEN_CACHE_DIR", folder)
+        from agent_budget_guard import BudgetedSession, BudgetExceededError
+
+        super().__init__(cell)
+        self.refusals = (BudgetExceededError,)
+        self.client = BudgetedSession(budget_usd=self.limit).wrap_openai(self.client)
+
+    async def acreate(self, ask: dict[str, Any]) -> Any:
+        """See `Adapter.acreate`."""
+        raise NotImplementedError("it wraps no asynchronous client")
+
+
+class Refused(Exception):
+    """An adapter's own, for a library that leaves it to its user to look."""
+
+
+class LiteLLM(Adapter):
+    """litellm's `max_budget`, which its own calls look at."""
+
+    def __init__(self, cell: dict[str, Any]) -> None:
+        import litellm
+
+        # It writes files where it stands.
+        os.chdir(tempfile.mkdtemp())
+        self.cell, self.limit = cell, float(cell["limit"])
+        self.litellm: Any = litellm
+        litellm.suppress_debug_info = True
+        self.refusals = (litellm.BudgetExceededError, Refused)
+        self._how: dict[str, Any] = {"api_base": cell["base_url"], "api_key": "loopback", "num_retries": 0}
+        self.begin()
+
+    def begin(self) -> None:
+        """Set the limit."""
+        self.litellm.max_budget = self.limit
+
+    def create(self, ask: dict[str, Any]) -> Any:
+        """See `Adapter.create`."""
+        return self.litellm.completion(**ask, **self._how)
+
+    async def acreate(self, ask: dict[str, Any]) -> Any:
+        """See `Adapter.acreate`."""
+        return await self.litellm.acompletion(**ask, **self._how)
+
+    async def aclose(self) -> None:
+        """Its clients are its own."""
+
+
+class LiteLLMBudgetManager(LiteLLM):
+    """litellm's `BudgetManager`: look at the cost so far, call, update it."""
+
+    def begin(self) -> None:
+        """Make a budget for one user."""
+        self._budgets = self.litellm.BudgetManager(project_name="crowd")
+        self._budgets.create_budget(total_budget=self.limit, user="crowd")
+
+    def create(self, ask: dict[str, Any]) -> Any:
+        """See `Adapter.create`."""
+        self._look()
+        answer = super().create(ask)
+        return self._stream(answer) if ask.get("stream") else self._update(answer)
+
+    async def acreate(self, ask: dict[str, Any]) -> Any:
+        """See `Adapter.acreate`."""
+        self._look()
+        answer = await super().acreate(ask)
+        return self._astream(answer) if ask.get("stream") else self._update(answer)
+
+    def _look(self) -> None:
+        if self._budgets.get_current_cost(user="crowd") > self._budgets.get_total_budget("crowd"):
+            raise Refused
+
+    def _update(self, answer: Any) -> Any:
+        self._budgets.update_cost(completion_obj=answer, user="crowd")
+        return answer
+
+    def _stream(self, parts: Any) -> Iterator[Any]:
+        seen = []
+        for part in parts:
+            seen.append(part)
+            yield part
+        self._update(self.litellm.stream_chunk_builder(seen))
+
+    async def _astream(self, parts: Any) -> AsyncIterator[Any]:
+        seen = []
+        async for part in parts:
+            seen.append(part)
+            yield part
+        self._update(self.litellm.stream_chunk_builder(seen))
+
+
 ADAPTERS: dict[str, type[Adapter]] = {
     "no guard": Adapter,
     "costguard": Costguard,
@@ -146,6 +247,9 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "agentbudget": AgentBudget,
     "budget-guard-llm": BudgetGuardLLM,
     "floe-guard": FloeGuard,
+    "agent-budget-guard": AgentBudgetGuard,
+    "litellm BudgetManager": LiteLLMBudgetManager,
+    "litellm max_budget": LiteLLM,
 }
 
 
