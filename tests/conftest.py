@@ -32,6 +32,14 @@ def _loud_bugs() -> Iterator[None]:
     bugs.loud = False
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What belongs to the machine is not that of the machine that runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COSTGUARD_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _fresh_declarations() -> Iterator[None]:
     """Budgets that one test declares with a decorator do not meet the calls of the next."""

@@ -31,6 +31,7 @@ from ._accounts import (
     track,
 )
 from ._budget import Budget, budget
+from ._outcome import outcome
 from ._process import budgeted, configure, instrument, uninstrument
 from ._scope import wrap
 from ._types import Alert, CostEvent, Usage
@@ -38,6 +39,7 @@ from .errors import (
     BudgetExceededError,
     ConfigError,
     CostguardError,
+    JournalUnavailableError,
     LedgerUnavailableError,
     MissingExtraError,
     UnknownPriceError,
@@ -53,6 +55,7 @@ __all__ = [
     "CostguardError",
     "Decision",
     "Estimate",
+    "JournalUnavailableError",
     "LedgerUnavailableError",
     "MissingExtraError",
     "Spend",
@@ -67,6 +70,7 @@ __all__ = [
     "explain",
     "flush",
     "instrument",
+    "outcome",
     "prices",
     "spend",
     "status",

@@ -13,9 +13,9 @@ from ._budget import clean_tags
 from ._catalog import Ceiling, Explanation
 from ._config import state
 from ._money import decimal_usd, format_usd, parse_usd
+from ._tallies import Tally
 from ._types import STANDARD, Balance, Call, Usage
 from .errors import ConfigError
-from .journals.memory import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def spend(**tags: str) -> Spend:
     guard = state.guard
     guard.drain()
     total = Tally()
-    for _, tally in guard.journal.read(clean_tags(dict(tags))):
+    for _, tally in guard.tallies.read(clean_tags(dict(tags))):
         total.merge(tally)
     return spend_of(total)
 
@@ -290,7 +290,7 @@ def track(
         "output": output_tokens - reasoning_tokens,
         "reasoning": reasoning_tokens,
     }
-    reported = None if cost is None else _nano(cost)
+    reported = None if cost is None else nano_of("cost", cost)
     usage = Usage({unit: count for unit, count in units.items() if count}, tier=tier, reported=reported)
     call = Call(_provider(model, provider), model, operation, tier=tier)
     with _scope.budgeted(**_tags(tags)):
@@ -367,12 +367,16 @@ def _check_count(name: str, value: object) -> None:
         raise ConfigError(f"{name}={value!r}: give a whole number of tokens, 0 or more")
 
 
-def _nano(cost: Any) -> int:
+def nano_of(name: str, amount: Any) -> int:
+    """An amount that a user gave, in nano-dollars.
 
+    Raises:
+        ConfigError: it is no amount of money; `name` says which.
+    """
     try:
-        return parse_usd(cost)
+        return parse_usd(amount)
     except ValueError as error:
-        raise ConfigError(f"cost: {error}") from None
+        raise ConfigError(f"{name}: {error}") from None
 
 
 def _usd(amount: Decimal) -> str:

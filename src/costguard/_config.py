@@ -15,6 +15,7 @@ from ._catalog import Catalog
 from ._clock import SteadyClock
 from ._environment import Environment
 from ._executors import Executors
+from ._fingerprint import Fingerprints, machine_key
 from ._guard import Guard, Mode
 from ._patch import Patches
 from ._settings import Settings, find, load
@@ -24,8 +25,9 @@ from ._shield import shielded
 from ._snapshot import load as load_prices
 from .errors import ConfigError
 from .exporters import open_exporter
+from .journals import open_journal
 from .ledgers import open_ledger
-from .ports import Exporter, Ledger
+from .ports import Exporter, Journal, Ledger
 from .providers import load_providers
 
 OnUnknownPrice = Literal["estimate", "raise"]
@@ -66,6 +68,7 @@ class Costguard:
         *,
         budgets: Iterable[Budget] = (),
         ledger: str | Ledger | None = None,
+        journal: str | Journal | None = None,
         exporters: Iterable[str | Exporter] | None = None,
         tags: Mapping[str, str] | None = None,
         mode: Mode | None = None,
@@ -77,7 +80,7 @@ class Costguard:
         """Replace the current guard; see `costguard.configure`."""
         env = environment()
         file = settings(env, config)
-        arguments = Arguments(budgets, ledger, exporters, tags, mode, on_unknown_price)
+        arguments = Arguments(budgets, ledger, exporters, tags, mode, on_unknown_price, journal)
         setup = resolve(arguments, env, file, self.assumed_exporters)
         if on_alert is not None and not callable(on_alert):
             raise ConfigError(f"on_alert={on_alert!r} cannot be called")
@@ -85,6 +88,8 @@ class Costguard:
             opened = open_ledger(setup.ledger) if isinstance(setup.ledger, str) else setup.ledger
         with _told_of(setup, "exporters"):
             told = [open_exporter(one, options) for one, options in setup.exporters]
+        with _told_of(setup, "journal"):
+            kept = open_journal(setup.journal) if isinstance(setup.journal, str) else setup.journal
         guard = Guard(
             self.catalog,
             opened,
@@ -95,6 +100,8 @@ class Costguard:
             strict_prices=setup.on_unknown_price == "raise",
             on_alert=on_alert,
             clock=SteadyClock() if clock is None else clock,
+            journal=kept,
+            fingerprints=None if kept is None else Fingerprints(machine_key(env.home)),
         )
         _price(self.catalog, file)
         with self._lock:
@@ -107,6 +114,10 @@ class Costguard:
                 atexit.register(self._exit)
         if before is not None:
             before.flush()
+            if before.journal is not None and before.journal is not kept:
+                # Calls in flight still end there, which opens it again.
+                with shielded("closing the journal before"):
+                    before.journal.close()
         return guard
 
     @property

@@ -26,6 +26,7 @@ class Environment:
         config: ``COSTGUARD_CONFIG``: the configuration file; set and empty, none is looked for.
         mode: ``COSTGUARD_MODE``: ``enforce`` or ``observe``.
         ledger: ``COSTGUARD_LEDGER``: a ledger's URL.
+        journal: ``COSTGUARD_JOURNAL``: a journal's URL.
         exporters: ``COSTGUARD_EXPORTERS``: names, separated by commas.
         tags: ``COSTGUARD_TAGS``: ``team=web,tenant=acme``; ``COSTGUARD_ENVIRONMENT``: the ``environment`` tag.
         on_unknown_price: ``COSTGUARD_ON_UNKNOWN_PRICE``: ``estimate`` or ``raise``.
@@ -40,6 +41,7 @@ class Environment:
     config: str | None
     mode: str | None
     ledger: str | None
+    journal: str | None
     exporters: tuple[str, ...] | None
     tags: Mapping[str, str]
     on_unknown_price: str | None
@@ -63,6 +65,7 @@ class Environment:
             config=env.get("COSTGUARD_CONFIG"),
             mode=_choice(env, "COSTGUARD_MODE", MODES),
             ledger=env.get("COSTGUARD_LEDGER") or None,
+            journal=env.get("COSTGUARD_JOURNAL") or None,
             exporters=None
             if exporters is None
             else tuple(name.strip() for name in exporters.split(",") if name.strip()),

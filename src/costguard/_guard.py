@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Literal, TypeVar, cast
@@ -28,7 +28,7 @@ from ._shield import log, shielded
 from ._types import Balance, Call, Cost, Granted, Hold, Leg, Outcome, Refused, Usage
 from ._waiting import TaskPlace, ThreadPlace, Ticket
 from .errors import BudgetExceededError
-from .ports import Exporter, Ledger, Reader, Request
+from .ports import Exporter, Journal, Ledger, Reader, Request
 
 T = TypeVar("T")
 Mode = Literal["enforce", "observe"]
@@ -66,6 +66,7 @@ class Guard:
         on_alert: told of each threshold a budget reaches.
         clock: UTC epoch seconds.
         fingerprints: makes the fingerprints of requests, where a journal or a cache wants them.
+        journal: keeps the calls, where there is one.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Guard:
         on_alert: OnAlert | None = None,
         clock: Callable[[], float] = time.time,
         fingerprints: Fingerprints | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.catalog = catalog
         self.biller = Biller(catalog)
@@ -93,9 +95,10 @@ class Guard:
         self.fingerprints = fingerprints
         self.unmetered_calls: dict[str, int] = {}
         self._strict_prices = strict_prices
+        self.journal = journal
         self.exports = Exports(self.exporters)
-        self.settlements = Settlements(ledger, self.exports, on_alert, clock, catalog.caveats)
-        self.journal = self.settlements.journal
+        self.settlements = Settlements(ledger, self.exports, on_alert, clock, catalog.caveats, journal)
+        self.tallies = self.settlements.tallies
         self._seen = Seen()
         self._reap_at = 0.0
         self.deferrals = Deferrals()
@@ -351,6 +354,10 @@ class Guard:
         if ending is not None:
             self.finish(ending)
 
+    def first_time(self, thing: Hashable) -> bool:
+        """Whether this has not been asked about yet: for warnings that come once."""
+        return self._seen.first(thing)
+
     # -- reading -----------------------------------------------------------------------------------------------
 
     def balances(self) -> list[Balance]:
@@ -377,11 +384,17 @@ class Guard:
         if not self.settlements.flush(timeout):
             log.warning("%d settlements are still to be written to the ledger", self.settlements.behind)
         self.exports.flush(timeout)
+        if self.journal is not None:
+            with shielded("flushing the journal"):
+                self.journal.flush(timeout)
 
     def close(self) -> None:
         """Flush, and let go of exporters and ledger."""
         self.flush()
         self.exports.close()
+        if self.journal is not None:
+            with shielded("closing the journal"):
+                self.journal.close()
         with shielded("closing the ledger"):
             self.ledger.close()
 

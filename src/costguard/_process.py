@@ -12,13 +12,14 @@ from ._config import ConfigFile, OnUnknownPrice, state
 from ._guard import Mode
 from ._scope import Scope
 from ._settlements import OnAlert
-from .ports import Exporter, Ledger
+from .ports import Exporter, Journal, Ledger
 
 
 def configure(
     *,
     budgets: Iterable[Budget] = (),
     ledger: str | Ledger | None = None,
+    journal: str | Journal | None = None,
     exporters: Iterable[str | Exporter] | None = None,
     tags: Mapping[str, str] | None = None,
     mode: Mode | None = None,
@@ -34,6 +35,8 @@ def configure(
     Args:
         budgets: limits over any scope, made with `budget`; those of `budgeted` need not be repeated.
         ledger: where money is counted: a URL such as ``memory://`` (the default) or a ledger object.
+        journal: where calls are kept to be read back by ``costguard report``: a URL such as ``sqlite:///calls.db`` or a
+            journal object; without one they are only summed up.
         exporters: told of each call and alert: names such as ``stdout`` and ``jsonl``, or exporter objects.
         tags: attribution of every call that does not say otherwise, for example ``{"environment": "staging"}``.
         mode: ``enforce`` (the default), or ``observe``, which refuses nothing and notes what it would have refused.
@@ -50,6 +53,7 @@ def configure(
     state.configure(
         budgets=budgets,
         ledger=ledger,
+        journal=journal,
         exporters=exporters,
         tags=tags,
         mode=mode,

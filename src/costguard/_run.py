@@ -14,9 +14,9 @@ from typing import Final
 
 from ._config import environment, state
 from ._guard import Guard
+from ._tallies import Tally
 from ._types import Alert, CostEvent
 from .errors import ConfigError
-from .journals.memory import Tally
 
 CALLS: Final = "calls"
 UNGUARDED: Final = "unguarded"

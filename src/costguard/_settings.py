@@ -45,6 +45,7 @@ class Settings:
     file: str = ""
     mode: str | None = None
     ledger: str | None = None
+    journal: str | None = None
     exporters: Mapping[str, Mapping[str, Any]] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     on_unknown_price: str | None = None
@@ -159,6 +160,7 @@ FILE: Final = Table(
     {
         "mode": Text("enforce, or observe: refuse nothing, note what would have been refused", MODES),
         "ledger": Text("where money is counted: a URL such as sqlite:///path/to/book.db"),
+        "journal": Text("where calls are kept to be read back: a URL such as sqlite:///path/to/calls.db"),
         "exporters": _EXPORTERS,
         "environment": Text("the environment tag of every call, for example staging"),
         "tags": Table("Attribution of every call that does not say otherwise.", {}, others=_TAGS.others),

@@ -9,13 +9,13 @@ from ._exports import Exports, Watches
 from ._habits import Habits, Kind
 from ._meter import Ending, Meter
 from ._shield import log, shielded
+from ._tallies import Tallies
 from ._types import INPUT_UNITS, Alert, Balance, Call, CostEvent, Crossing, Granted, Hold
 from ._waiting import Lines
 from ._writer import Writer
 from .errors import LedgerUnavailableError
-from .journals.memory import MemoryJournal
 from .ledgers.memory import MemoryLedger
-from .ports import Ledger
+from .ports import Journal, Ledger
 
 OnAlert = Callable[[Alert], object]
 
@@ -46,9 +46,10 @@ class Settlements:
         on_alert: told of each threshold that a budget reaches.
         clock: UTC epoch seconds.
         caveats: what to warn of once for a provider's model at a time, as (what it is about, the words).
+        journal: keeps the calls, where there is one.
 
     Attributes:
-        journal: what was spent, by attribution.
+        tallies: what was spent, by attribution.
         habits: what calls usually use.
         lines: the callers that wait for others' holds.
         local: the books of this process's own allowances, for when the ledger is away.
@@ -61,6 +62,7 @@ class Settlements:
         on_alert: OnAlert | None,
         clock: Callable[[], float],
         caveats: Callable[[str, str, float], Sequence[tuple[str, str]]],
+        journal: Journal | None = None,
     ) -> None:
         self._ledger = ledger
         self._caveats = caveats
@@ -69,7 +71,8 @@ class Settlements:
         self._clock = clock
         self._seen = Seen()
         self._writer = Writer()
-        self.journal = MemoryJournal()
+        self._journal = journal
+        self.tallies = Tallies()
         self.habits = Habits()
         self.lines = Lines(shared=not ledger.inline)
         self.local = MemoryLedger()
@@ -92,7 +95,10 @@ class Settlements:
 
     def tell(self, event: CostEvent, watches: Watches = ()) -> None:
         """Tell the journal and the exporters of a call, and those that watched it that it is over."""
-        self.journal.record(event)
+        self.tallies.record(event)
+        if self._journal is not None:
+            with shielded("recording a call"):
+                self._journal.record(event)
         self._exports.tell(event, watches)
 
     def give_back(self, hold: Hold, *, local: bool) -> None:

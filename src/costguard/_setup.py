@@ -13,7 +13,7 @@ from ._settings import MODES, UNKNOWN_PRICE, Settings
 from ._shield import log
 from .errors import ConfigError
 from .ledgers import anchored
-from .ports import Exporter, Ledger
+from .ports import Exporter, Journal, Ledger
 
 ARGUMENT: Final = "argument"
 DEFAULT: Final = "default"
@@ -29,6 +29,7 @@ class Arguments:
     tags: Mapping[str, str] | None = None
     mode: str | None = None
     on_unknown_price: str | None = None
+    journal: str | Journal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Setup:
     on_unknown_price: str
     budgets: tuple[Budget, ...]
     executors: bool
+    journal: str | Journal | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -69,6 +71,9 @@ def resolve(arguments: Arguments, env: Environment, file: Settings, assumed: tup
     ledger = first("ledger", "memory://", argument=arguments.ledger)
     if not isinstance(ledger, Ledger) and not isinstance(ledger, str):
         raise ConfigError(f"ledger={ledger!r}: give a URL such as 'memory://' or a ledger object")
+    journal = first("journal", None, argument=arguments.journal)
+    if journal is not None and not isinstance(journal, Journal) and not isinstance(journal, str):
+        raise ConfigError(f"journal={journal!r}: give a URL such as 'sqlite:calls.db' or a journal object")
     if env.cap is not None:
         ledger, sources["ledger"] = _of_run(ledger, env), "COSTGUARD_LEDGER"
         if mode == "observe" and env.mode != "observe":
@@ -83,6 +88,7 @@ def resolve(arguments: Arguments, env: Environment, file: Settings, assumed: tup
         on_unknown_price=_checked("on_unknown_price", unknown, UNKNOWN_PRICE),
         budgets=_budgets(arguments, env, file, sources),
         executors=bool(first("executors", default=False)),
+        journal=journal,
         sources=sources,
     )
 

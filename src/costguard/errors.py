@@ -4,6 +4,7 @@
     ├── BudgetExceededError       a call, or the rest of a stream, would pass a limit
     ├── UnknownPriceError         on_unknown_price="raise" and the catalog has no price
     ├── LedgerUnavailableError    the ledger cannot be reached and the policy is "closed"
+    ├── JournalUnavailableError   the journal cannot be read; writing it never raises
     ├── ConfigError               a limit, period, scope, price or setting is malformed (also a ValueError)
     └── MissingExtraError         an optional dependency is not installed (also an ImportError)
 
@@ -46,6 +47,10 @@ class MissingExtraError(CostguardError, ImportError):
 
 class LedgerUnavailableError(CostguardError):
     """The ledger could not be reached, and the budget's policy is not to spend blindly."""
+
+
+class JournalUnavailableError(CostguardError):
+    """The journal could not be reached. Only reading it raises this; a call is never stopped by its journal."""
 
 
 class UnknownPriceError(CostguardError):

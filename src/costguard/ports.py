@@ -1,4 +1,4 @@
-"""What an extender implements: `Provider`, `Ledger`, `Exporter`. This file is the whole extension story.
+"""What an extender implements: `Provider`, `Ledger`, `Journal`, `Exporter`. This file is the whole extension story.
 
 Each is one file and one registry line (or one entry point of another package), and each has a contract suite in
 `costguard.testing` that runs over it.
@@ -6,10 +6,11 @@ Each is one file and one registry line (or one entry point of another package), 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
+from ._journal import Extent, Group, Result, Selection, Sums
 from ._types import Alert, Balance, Call, CostEvent, Granted, Hold, Leg, Nano, Refused, Usage
 
 SeamKind = Literal[
@@ -240,6 +241,60 @@ class Ledger(Protocol):
 
     def close(self) -> None:
         """Let go of connections and files."""
+        ...
+
+
+@runtime_checkable
+class Journal(Protocol):
+    """Where calls are kept to be read back. `record` never blocks and never raises; reading sees what was flushed.
+
+    Raises (when reading): JournalUnavailableError: it cannot be reached.
+    """
+
+    def record(self, record: CostEvent | Result) -> None:
+        """Take a call or a result; must return at once. A call of an id that is kept already changes nothing."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """Records given up since the process started, because they could not be written in time."""
+        ...
+
+    def flush(self, timeout: float) -> bool:
+        """Write what is behind; False when it could not all be written in `timeout` seconds."""
+        ...
+
+    def close(self) -> None:
+        """Flush, and let go of files and connections."""
+        ...
+
+    def sums(self, selection: Selection, by: Sequence[str] = (), edges: Sequence[float] = ()) -> Sequence[Group]:
+        """The sums of the selected calls, for each combination of `by` and each stretch between `edges` that has any.
+
+        Raises:
+            ConfigError: they cannot be summed by that.
+        """
+        ...
+
+    def calls(self, selection: Selection) -> Iterator[CostEvent]:
+        """The selected calls that are still kept, by time. Of what was known before a call, only provider, model,
+        operation, host, stream and tier come back."""
+        ...
+
+    def call(self, id: str) -> CostEvent | None:
+        """The call of an id, if it is still kept."""
+        ...
+
+    def results(self, selection: Selection) -> Iterator[Result]:
+        """The results told in that time and with those tags, by time."""
+        ...
+
+    def runs(self, selection: Selection) -> Iterator[tuple[str, Sums]]:
+        """For each run that has a result among the selected ones, the sums of all its calls that are still kept."""
+        ...
+
+    def extent(self) -> Extent:
+        """How far back it goes."""
         ...
 
 

@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 
 import costguard
-from costguard import exporters, ledgers, ports, prices, providers
+from costguard import exporters, journals, ledgers, ports, prices, providers
 from costguard.errors import CostguardError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -120,7 +120,7 @@ def test_every_module_can_be_imported_alone() -> None:
             __import__(module.name)
 
 
-REGISTERED = [*providers.BUILTIN, *ledgers.SCHEMES.values(), *exporters.BUILTIN.values()]
+REGISTERED = [*providers.BUILTIN, *ledgers.SCHEMES.values(), *journals.SCHEMES.values(), *exporters.BUILTIN.values()]
 
 
 @pytest.mark.parametrize("path", REGISTERED)

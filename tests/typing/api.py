@@ -203,6 +203,7 @@ def ask() -> None:
     assert_type(decision, costguard.Decision)
     assert_type(decision.remaining, Decimal | None)
     assert_type(bool(decision), bool)
+    assert_type(costguard.outcome("ticket_resolved", value="$4", customer="c1"), None)
     assert_type(costguard.track("our-model", input_tokens=5, cost="$0.01", feature="search"), Decimal)
     costguard.explain("gpt-4o-mini", Usage({"input": 1000, "output": 10}), provider="openai")
 

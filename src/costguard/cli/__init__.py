@@ -4,7 +4,7 @@ A command's module has ``configure(parser)``, which adds its arguments, and ``ru
 returns the exit code. Only the module of the command that was asked for is imported.
 
 Exit codes: 0 all is well; 1 a finding, for scripts and CI; 2 a wrong argument or setting, or an extra that is not
-installed; 3 the ledger cannot be reached; 130 interrupted.
+installed; 3 the ledger or the journal cannot be reached; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Final, NamedTuple, Protocol, cast
 
-from ..errors import CostguardError, LedgerUnavailableError
+from ..errors import CostguardError, JournalUnavailableError, LedgerUnavailableError
 
 
 class Module(Protocol):
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = module.run(options)
         sys.stdout.flush()
-    except LedgerUnavailableError as error:
+    except (LedgerUnavailableError, JournalUnavailableError) as error:
         return _failed(3, error)
     except CostguardError as error:
         return _failed(2, error)

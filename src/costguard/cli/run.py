@@ -21,8 +21,8 @@ from .._config import environment, inherited, settings
 from .._environment import Environment
 from .._money import format_usd
 from .._shield import shielded
+from .._tallies import Tally
 from ..errors import ConfigError
-from ..journals.memory import Tally
 from ..ledgers import anchored, open_ledger
 from ._interpreter import check, interpreter
 

@@ -1,1 +1,39 @@
-"""Where finished calls are kept to be read back."""
+"""Where finished calls are kept to be read back. A journal is one file here and one line in `SCHEMES`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pkgutil import resolve_name
+from typing import Final
+from urllib.parse import urlsplit
+
+from .._journal import Extent, Group, Result, Selection, Sums
+from ..errors import ConfigError
+from ..ports import Journal
+
+__all__ = ["SCHEMES", "Extent", "Group", "Result", "Selection", "Sums", "open_journal"]
+
+SCHEMES: Final[Mapping[str, str]] = {
+    "memory": "costguard.journals.memory:open_memory",
+    "postgres": "costguard.journals.postgres:open_postgres",
+    "postgresql": "costguard.journals.postgres:open_postgres",
+    "sqlite": "costguard.journals.sqlite:open_sqlite",
+}
+"""URL scheme to ``module:function``, where the function takes the URL. Another package adds its own with an entry
+point in the group ``costguard.journals``."""
+
+
+def open_journal(url: str) -> Journal:
+    """Open the journal that a URL such as ``sqlite:///var/lib/acme/calls.db`` names.
+
+    Raises:
+        ConfigError: no journal is registered for its scheme.
+        MissingExtraError: its driver is not installed.
+    """
+    scheme = urlsplit(url).scheme
+    schemes = {point.name: point.value for point in entry_points(group="costguard.journals")} | dict(SCHEMES)
+    if scheme not in schemes:
+        raise ConfigError(f"journal {url!r}: the schemes are {', '.join(f'{name}://' for name in sorted(schemes))}")
+    journal: Journal = resolve_name(schemes[scheme])(url)
+    return journal

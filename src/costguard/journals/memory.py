@@ -1,94 +1,150 @@
-"""What was spent since the process started, by attribution and model, in bounded memory."""
+"""The last calls of this process, in bounded memory."""
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+from weakref import WeakSet
 
-from .._types import CostEvent, Nano
+from .._journal import QUARTER, Extent, Group, Result, Selection, Sums, check_groups, stretches, total
+from .._types import CostEvent
+from ..errors import ConfigError
+from ._columns import sums_of, value_of
 
-KEPT: Final = 20_000
-"""Distinct combinations of tags and model kept apart; beyond, free-form tags are folded together."""
+R = TypeVar("R", CostEvent, Result)
 
-_FEW: Final = ("feature", "team", "environment")
-
-
-@dataclass(slots=True)
-class Tally:
-    """Sums over calls: nano-dollars, tokens, and how many of them are not certain."""
-
-    calls: int = 0
-    nano: Nano = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    estimated: int = 0
-    unpriced: int = 0
-    refused: int = 0
-    would_block: int = 0
-
-    def add(self, event: CostEvent) -> None:
-        """Count one call in."""
-        if event.outcome == "refused":
-            self.refused += 1
-            return
-        self.calls += 1
-        self.nano += event.cost.nano
-        for usage in event.usages:
-            self.input_tokens += usage.input_tokens
-            self.output_tokens += usage.output_tokens
-        self.estimated += event.cost.estimated
-        self.unpriced += bool(event.cost.unpriced)
-        self.would_block += bool(event.would_block)
-
-    def merge(self, other: Tally) -> None:
-        """Count another tally in."""
-        self.calls += other.calls
-        self.nano += other.nano
-        self.input_tokens += other.input_tokens
-        self.output_tokens += other.output_tokens
-        self.estimated += other.estimated
-        self.unpriced += other.unpriced
-        self.refused += other.refused
-        self.would_block += other.would_block
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One combination of tags, provider and model."""
-
-    tags: frozenset[tuple[str, str]]
-    provider: str
-    model: str
+KEPT: Final = 100_000
+"""Calls that are kept, and results."""
 
 
 class MemoryJournal:
-    """Tallies of the calls of this process."""
+    """Keeps the last calls and results of this process.
 
-    def __init__(self) -> None:
-        self._cells: dict[Cell, Tally] = {}
+    Args:
+        kept: how many of each.
+    """
+
+    def __init__(self, kept: int = KEPT) -> None:
+        if kept < 1:
+            raise ConfigError(f"kept={kept}: at least 1 is needed")
+        self._kept = kept
+        self._calls: dict[str, CostEvent] = {}
+        self._results: dict[str, Result] = {}
         self._lock = threading.Lock()
+        self.dropped = 0
+        _journals.add(self)
 
-    def record(self, event: CostEvent) -> None:
-        """Count a finished or refused call."""
-        cell = Cell(frozenset(event.tags.items()), event.call.provider, event.model)
+    def record(self, record: CostEvent | Result) -> None:
+        """Keep a call or a result, in the place of the oldest if need be."""
         with self._lock:
-            tally = self._cells.get(cell)
-            if tally is None:
-                tally = self._cells.setdefault(self._folded(cell), Tally())
-            tally.add(event)
+            if isinstance(record, Result):
+                self._keep(self._results, record)
+            else:
+                self._keep(self._calls, record)
 
-    def read(self, tags: Mapping[str, str]) -> Iterator[tuple[Cell, Tally]]:
-        """The cells whose tags include `tags`."""
+    def _keep(self, records: dict[str, R], record: R) -> None:
+        if record.id not in records and len(records) >= self._kept:
+            del records[next(iter(records))]
+            self.dropped += 1
+        records.setdefault(record.id, record)
+
+    def flush(self, timeout: float) -> bool:  # noqa: ARG002 - nothing is behind
+        """Nothing is behind."""
+        return True
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def sums(self, selection: Selection, by: Sequence[str] = (), edges: Sequence[float] = ()) -> Sequence[Group]:
+        """See `costguard.ports.Journal`."""
+        check_groups(by)
+        groups = []
+        for piece in stretches(selection, edges):
+            found: dict[tuple[str, ...], list[Sums]] = {}
+            for event in self.calls(piece):
+                found.setdefault(tuple([value_of(event, name) for name in by]), []).append(sums_of(event))
+            groups += [Group(key, piece.since, total(sums)) for key, sums in sorted(found.items())]
+        return groups
+
+    def calls(self, selection: Selection) -> Iterator[CostEvent]:
+        """The selected calls, by time."""
         with self._lock:
-            cells = list(self._cells.items())
-        wanted = tags.items()
-        return ((cell, tally) for cell, tally in cells if wanted <= cell.tags)
+            events = list(self._calls.values())
+        chosen = [event for event in events if _chosen(event, selection)]
+        return iter(sorted(chosen, key=attrgetter("time")))
 
-    def _folded(self, cell: Cell) -> Cell:
-        if len(self._cells) < KEPT:
-            return cell
-        if len(self._cells) < 2 * KEPT:
-            return Cell(frozenset(tag for tag in cell.tags if tag[0] in _FEW), cell.provider, cell.model)
-        return Cell(frozenset(), cell.provider, "(others)")
+    def call(self, id: str) -> CostEvent | None:
+        """The call of an id."""
+        return self._calls.get(id)
+
+    def results(self, selection: Selection) -> Iterator[Result]:
+        """The results told in that time and with those tags, by time."""
+        with self._lock:
+            results = list(self._results.values())
+        chosen = [one for one in results if _within(one, selection)]
+        return iter(sorted(chosen, key=attrgetter("time")))
+
+    def runs(self, selection: Selection) -> Iterator[tuple[str, Sums]]:
+        """See `costguard.ports.Journal`."""
+        wanted = {result.run for result in self.results(selection)}
+        found: dict[str, list[Sums]] = {}
+        for event in self.calls(Selection()):
+            if event.run in wanted:
+                found.setdefault(event.run, []).append(sums_of(event))
+        return iter([(run, total(sums)) for run, sums in sorted(found.items())])
+
+    def extent(self) -> Extent:
+        """How far back it goes."""
+        times = [event.time for event in self.calls(Selection())]
+        return Extent(_quarter(times[0]), _quarter(times[-1]), times[0]) if times else Extent()
+
+
+_journals: Final[WeakSet[MemoryJournal]] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # Another thread of the parent's may have had the lock, and is not here to give it back.
+    for journal in list(_journals):
+        journal._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _within(record: CostEvent | Result, selection: Selection) -> bool:
+    tags = record.tags
+    return selection.since <= record.time < selection.until and all(
+        tags.get(tag, "") == value for tag, value in selection.tags.items()
+    )
+
+
+def _quarter(time: float) -> float:
+    return time // QUARTER * QUARTER
+
+
+def _chosen(event: CostEvent, selection: Selection) -> bool:
+    return (
+        _within(event, selection)
+        and selection.provider in (None, event.call.provider)
+        and selection.model in (None, event.model)
+    )
+
+
+def open_memory(url: str) -> MemoryJournal:
+    """Open ``memory://``, or ``memory://?kept=1000``.
+
+    Raises:
+        ConfigError: it has an option that there is not.
+    """
+    options: dict[str, Any] = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    if unknown := options.keys() - {"kept"}:
+        raise ConfigError(f"journal {url!r}: there is no option {min(unknown)!r}, only kept")
+    try:
+        return MemoryJournal(**{name: int(value) for name, value in options.items()})
+    except ValueError as error:
+        raise ConfigError(f"journal {url!r}: {error}") from error

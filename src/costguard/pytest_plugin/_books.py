@@ -10,9 +10,9 @@ from typing import Final
 
 from .._budget import Budget
 from .._money import decimal_usd, format_usd
+from .._tallies import Tally
 from .._types import CostEvent
 from ..errors import BudgetExceededError
-from ..journals.memory import Tally
 
 TAG: Final = "test"
 """The tag that carries the test's node id to exporters and journals."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._money import format_usd
-from ..journals.memory import Tally
+from .._tallies import Tally
 
 
 class Summary:

@@ -1,4 +1,4 @@
-"""Tools for testing a program that costguard guards, and what a ledger, an exporter or a provider has to pass.
+"""Tools for testing a program that costguard guards, and what ledgers, journals, exporters and providers have to pass.
 
 Nothing here needs pytest or Hypothesis until a contract that uses them is run.
 """
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .contracts import ExporterContract, LedgerContract, ProviderContract
     from .fakes import FakeClock, RecordingExporter
+    from .journal_contract import JournalContract
     from .loopback import LoopbackProvider, Reply
 
 __all__ = [
     "ExporterContract",
     "FakeClock",
+    "JournalContract",
     "LedgerContract",
     "LoopbackProvider",
     "ProviderContract",
@@ -26,6 +28,7 @@ __all__ = [
 _WHERE: Final = {
     "ExporterContract": "contracts",
     "FakeClock": "fakes",
+    "JournalContract": "journal_contract",
     "LedgerContract": "contracts",
     "LoopbackProvider": "loopback",
     "ProviderContract": "contracts",
