@@ -113,11 +113,7 @@ class Costguard:
                 self._at_exit = True
                 atexit.register(self._exit)
         if before is not None:
-            before.flush()
-            if before.journal is not None and before.journal is not kept:
-                # Calls in flight still end there, which opens it again.
-                with shielded("closing the journal before"):
-                    before.journal.close()
+            _leave(before, kept)
         return guard
 
     @property
@@ -179,6 +175,14 @@ def settings(env: Environment, config: ConfigFile | None = None) -> Settings:
             found = None
         return Settings() if found is None else load(found)
     return Settings() if named is False or named == "" else load(Path(named).absolute())
+
+
+def _leave(before: Guard, journal: Journal | None) -> None:
+    """Write what is behind, and let the journal go unless it stays; a call in flight that ends there opens it again."""
+    before.flush()
+    if before.journal is not None and before.journal is not journal:
+        with shielded("closing the journal before"):
+            before.journal.close()
 
 
 @contextmanager
