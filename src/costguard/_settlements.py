@@ -8,6 +8,7 @@ from typing import Any
 from ._exports import Exports, Watches
 from ._habits import Habits, Kind
 from ._meter import Ending, Meter
+from ._money import format_usd
 from ._shield import log, shielded
 from ._tallies import Tallies
 from ._types import INPUT_UNITS, Alert, Balance, Call, CostEvent, Crossing, Granted, Hold
@@ -202,6 +203,21 @@ class Settlements:
             )  # fmt: skip
         elif ending.outcome == "ok" and cost.estimated and self._seen.first(("estimated", call.provider, call.model)):
             log.warning("the cost of model %r (%s) is an estimate on the dear side", call.model, call.provider)
+        self._check_bound(ending)
+
+    def _check_bound(self, ending: Ending) -> None:
+        """A call that cost more than the most it could cost has passed a hard limit: nobody may have to find that out
+        from a bill."""
+        call, hold, reservation = ending.meter.call, ending.meter.hold, ending.meter.reservation
+        if hold is None or not (reservation.strict and reservation.proven) or ending.cost.nano <= hold.amount:
+            return
+        if self._seen.first(("bound", call.provider, call.model)):
+            log.warning(
+                "a call of model %r (%s) cost %s where %s was held as the most it could cost, so hard limits can be"
+                " passed by the difference: the provider billed input that is not in the request, or more output than"
+                " the cap, or costguard's bound is wrong",
+                call.model, call.provider or call.host, format_usd(ending.cost.nano), format_usd(hold.amount),
+            )  # fmt: skip
 
 
 def event_of(ending: Ending, now: float) -> CostEvent:

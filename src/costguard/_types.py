@@ -319,6 +319,11 @@ class CostEvent:
         """The model as served, else as asked for."""
         return next((usage.model for usage in self.usages if usage.model), self.call.model)
 
+    @property
+    def overrun(self) -> Nano:
+        """What it cost beyond what was held for it; 0 where nothing was held."""
+        return max(0, self.cost.nano - self.held) if self.held else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:

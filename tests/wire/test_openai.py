@@ -728,6 +728,23 @@ def test_azure(provider: LoopbackProvider, recorder: Recorder) -> None:
     assert recorder.only.cost.nano > 0
 
 
+def test_a_bill_above_the_bound_is_no_secret(
+    client: openai.OpenAI, provider: LoopbackProvider, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Billed input that is not in the request makes a hard limit soft: that is booked, told, and warned of once."""
+    provider.reply = Reply(input_tokens=8, output_tokens=100)
+    with costguard.budgeted(feature="f", limit="$1/day"):
+        client.chat.completions.create(**ASK, max_tokens=100)
+        assert recorder.only.overrun == 0
+        assert "hard limits can be passed" not in caplog.text
+        for _ in range(2):
+            provider.reply = Reply(input_tokens=5000, output_tokens=100)
+            client.chat.completions.create(**ASK, max_tokens=100)
+    last = recorder.calls[-1]
+    assert last.overrun == last.cost.nano - last.held > 0
+    assert 1 == caplog.text.count("hard limits can be passed")
+
+
 @pytest.mark.parametrize("tier", ["default", "flex", "priority"])
 def test_the_tier_that_was_served_decides_the_price(
     tier: str, client: openai.OpenAI, provider: LoopbackProvider, recorder: Recorder

@@ -38,6 +38,7 @@ def _call(event: CostEvent) -> dict[str, Any]:
         "estimated": event.cost.estimated,
         "unpriced": list(event.cost.unpriced),
         "held_usd": str(decimal_usd(event.held)),
+        "overrun_usd": str(decimal_usd(event.overrun)),
         "tags": dict(event.tags),
         "budgets": list(event.budgets),
         "would_block": list(event.would_block),
