@@ -174,13 +174,25 @@ def message_usages(start: Any, delta: Any, model: str | None) -> tuple[Usage, ..
         ValueError: they hold no usable counts.
     """
     main = _usage(start, delta, model)
-    extra = [iteration for iteration in items(delta, "iterations") or items(start, "iterations") if _on_top(iteration)]
+    every = items(delta, "iterations") or items(start, "iterations")
+    extra = [iteration for iteration in every if _on_top(iteration, model)]
     return (main, *(replace(_usage(one, None, text(one, "model") or model), tier=main.tier) for one in extra))
 
 
-def _on_top(iteration: Any) -> bool:
-    """Compaction is billed beside the message's own total, an advisor under its own model."""
-    return get(iteration, "type") in ("compaction", "advisor_message")
+def _on_top(iteration: Any, served: str | None) -> bool:
+    """Whether an iteration comes on top of the message's own total.
+
+    Compaction does, an advisor does under its own model, and so does the attempt of a model that declined and was
+    fallen back from, unless it declined before it wrote anything, which is not billed.
+    """
+    match get(iteration, "type"):
+        case "compaction" | "advisor_message":
+            return True
+        case "message":
+            by = text(iteration, "model")
+            return bool(by and served and by != served) and count(iteration, "output_tokens") > 0
+        case _:
+            return False
 
 
 def _usage(start: Any, delta: Any, model: str | None) -> Usage:
