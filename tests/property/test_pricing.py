@@ -22,6 +22,11 @@ patient = settings(deadline=None)
 """The first look at a provider reads its price file, which a busy machine may take a while for."""
 thorough = settings(deadline=None, max_examples=400)
 
+
+def _names(model: dict[str, Any]) -> set[str]:
+    return {model["id"].lower(), *(name.lower() for name in model.get("names", ()))}
+
+
 FIRST_DAY, LAST_DAY = 1_700_000_000, 1_830_000_000
 
 models = st.sampled_from(NAMES)
@@ -210,3 +215,24 @@ def _remembered(provider: str) -> Any:
     if provider not in _FILES:
         _FILES[provider] = load(provider)
     return _FILES[provider]
+
+
+SUFFIXES = (
+    "pro", "mini", "nano", "max", "ultra", "turbo", "large", "fast", "lite", "plus", "flash", "instruct", "audio",
+    "image", "cyber", "thinking", "high", "vision", "search", "code", "2", "x",
+)  # fmt: skip
+SELLERS = ("openai", "anthropic", "google", "x-ai", "mistral", "deepseek", "groq", "cohere")
+LISTED = {seller: {name for model in (load(seller) or {})["models"] for name in _names(model)} for seller in SELLERS}
+
+
+@patient
+@given(st.data(), st.sampled_from(SUFFIXES), st.sampled_from(["-", "", "."]), times)
+def test_no_name_is_priced_by_its_beginning(data: st.DataObject, word: str, joint: str, at: float) -> None:
+    """A listed name with a word more is another model: listed under that name, or a guess that says so, never the
+    price of the shorter name (``o1-pro`` is not ``o1``)."""
+    seller = data.draw(st.sampled_from(SELLERS))
+    name = f"{data.draw(st.sampled_from(sorted(LISTED[seller])))}{joint}{word}"
+    match = CATALOG.match(seller, name, at)
+    assert match is not None
+    assert name in LISTED[seller] or match.estimated
+    assert name not in LISTED[seller] or not match.estimated
