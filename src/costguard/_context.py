@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -35,9 +36,31 @@ class Scope:
     block: object = field(default=None, repr=False, compare=False)
     own: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
+    def __reduce__(self) -> str | tuple[Callable[..., Scope], tuple[object, ...]]:
+        if self is NOWHERE:
+            return "NOWHERE"
+        # To another process goes what its calls belong to, and not the blocks here that nothing there can leave.
+        enclosing = tuple((_portable(budget), run) for budget, run in self.enclosing)
+        return _arrived, (dict(self.tags), enclosing, self.run)
+
 
 NOWHERE: Final = Scope()
 """The scope outside any block."""
+
+
+def _arrived(tags: dict[str, str], enclosing: tuple[tuple[Budget, str], ...], run: str) -> Scope:
+    return Scope(MappingProxyType(tags), enclosing, run)
+
+
+def _portable(budget: Budget) -> Budget:
+    """A function that says what happens at the limit often cannot travel: the strict answer takes its place then."""
+    if callable(budget.on_exceeded):
+        try:
+            pickle.dumps(budget.on_exceeded)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return replace(budget, on_exceeded="raise")
+    return budget
+
 
 _current: Final[ContextVar[Scope]] = ContextVar("costguard_scope", default=NOWHERE)
 
