@@ -1,0 +1,1 @@
+"""Attribution in web frameworks and task queues, with the real ones."""
