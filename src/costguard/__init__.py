@@ -44,12 +44,15 @@ from .errors import (
     MissingExtraError,
     UnknownPriceError,
 )
+from .optimize import Cache, CacheStats
 
 __all__ = [
     "Alert",
     "Budget",
     "BudgetExceededError",
     "BudgetStatus",
+    "Cache",
+    "CacheStats",
     "ConfigError",
     "CostEvent",
     "CostguardError",

@@ -27,6 +27,7 @@ from .errors import ConfigError
 from .exporters import open_exporter
 from .journals import open_journal
 from .ledgers import open_ledger
+from .optimize import Cache
 from .ports import Exporter, Journal, Ledger
 from .providers import load_providers
 
@@ -76,6 +77,7 @@ class Costguard:
         on_alert: OnAlert | None = None,
         clock: Callable[[], float] | None = None,
         config: ConfigFile | None = None,
+        cache: str | Cache | None = None,
     ) -> Guard:
         """Replace the current guard; see `costguard.configure`."""
         env = environment()
@@ -102,6 +104,7 @@ class Costguard:
             clock=SteadyClock() if clock is None else clock,
             journal=kept,
             fingerprints=None if kept is None else Fingerprints(machine_key(env.home)),
+            cache=Cache(cache) if isinstance(cache, str) else cache,
         )
         _price(self.catalog, file)
         with self._lock:

@@ -12,6 +12,8 @@ from typing import Final
 
 from ._budget import Budget
 
+CacheWish = bool | float | None
+
 PROCESS_RUN: Final = uuid.uuid4().hex
 """The run that calls outside any block belong to."""
 
@@ -27,6 +29,8 @@ class Scope:
         parent: the scope outside the innermost block.
         block: what entered this scope, and leaves it.
         own: the tags of the innermost block alone.
+        cache: what the innermost block that says so wants of the response cache: False for nothing, True, or the
+            seconds that an answer is used; None where none says anything.
     """
 
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -35,6 +39,7 @@ class Scope:
     parent: Scope | None = None
     block: object = field(default=None, repr=False, compare=False)
     own: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    cache: CacheWish = None
 
     def __reduce__(self) -> str | tuple[Callable[..., Scope], tuple[object, ...]]:
         if self is NOWHERE:
@@ -68,11 +73,13 @@ current: Final = _current.get
 """Return the scope that calls made here and now belong to."""
 
 
-def enter(tags: Mapping[str, str], budgets: Iterable[Budget] = (), block: object = None) -> Scope:
+def enter(
+    tags: Mapping[str, str], budgets: Iterable[Budget] = (), block: object = None, cache: CacheWish = None
+) -> Scope:
     """Make a scope inside the current one the current one, and return it."""
     outer = _current.get()
     run = uuid.uuid4().hex
-    scope = _inside(outer, tags, tuple((budget, run) for budget in budgets), run, block)
+    scope = _inside(outer, tags, tuple((budget, run) for budget in budgets), run, block, cache)
     _current.set(scope)
     return scope
 
@@ -98,12 +105,17 @@ def leave(block: object = None) -> None:
     for one in reversed(later):
         assert one.parent is not None  # all of them were entered inside another
         budgets = one.enclosing[len(one.parent.enclosing) :]
-        kept = _inside(kept, one.own, budgets, one.run, one.block)
+        kept = _inside(kept, one.own, budgets, one.run, one.block, one.cache)
     _current.set(kept)
 
 
 def _inside(
-    outer: Scope, tags: Mapping[str, str], budgets: tuple[tuple[Budget, str], ...], run: str, block: object
+    outer: Scope,
+    tags: Mapping[str, str],
+    budgets: tuple[tuple[Budget, str], ...],
+    run: str,
+    block: object,
+    cache: CacheWish,
 ) -> Scope:
     return Scope(
         tags=MappingProxyType({**outer.tags, **tags}),
@@ -112,6 +124,7 @@ def _inside(
         parent=outer,
         block=block,
         own=tags,
+        cache=outer.cache if cache is None else cache,
     )
 
 

@@ -21,14 +21,15 @@ from ._deferrals import Deferrals
 from ._exports import Exports
 from ._fingerprint import Fingerprints
 from ._ids import ids
-from ._meter import LINE_UP, SEND, Effect, Ending, Meter, Reserve, Settle, Signal, call_flow
+from ._meter import LINE_UP, SEND, Effect, Ending, Meter, Pause, Reserve, Settle, Step, call_flow
 from ._reservation import Plan, Wait
 from ._settlements import OnAlert, Seen, Settlements, event_of, kind_of
 from ._shield import log, shielded
 from ._types import Balance, Call, Cost, Granted, Hold, Leg, Outcome, Refused, Usage
-from ._waiting import TaskPlace, ThreadPlace, Ticket
+from ._waiting import TaskPlace, ThreadPlace, Ticket, apause, pause
 from .errors import BudgetExceededError
-from .ports import Exporter, Journal, Ledger, Reader, Request
+from .optimize import Cache, Shortcut
+from .ports import Exporter, Journal, Ledger, Provider, Reader, Request
 
 T = TypeVar("T")
 Mode = Literal["enforce", "observe"]
@@ -67,6 +68,7 @@ class Guard:
         clock: UTC epoch seconds.
         fingerprints: makes the fingerprints of requests, where a journal or a cache wants them.
         journal: keeps the calls, where there is one.
+        cache: answers calls that were paid for before; one of this process's own is made when a block asks for it.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Guard:
         clock: Callable[[], float] = time.time,
         fingerprints: Fingerprints | None = None,
         journal: Journal | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.catalog = catalog
         self.biller = Biller(catalog)
@@ -93,6 +96,7 @@ class Guard:
         self.mode: Mode = mode
         self.clock = clock
         self.fingerprints = fingerprints
+        self.cache = cache
         self.unmetered_calls: dict[str, int] = {}
         self._strict_prices = strict_prices
         self.journal = journal
@@ -136,6 +140,35 @@ class Guard:
         meter.watches = self.exports.watch(call)
         return meter
 
+    def look_up(
+        self, meter: Meter, provider: Provider, request: Request, identity: Callable[[], Any], *, blocking: bool
+    ) -> None:
+        """Let a call get its answer from the response cache, where a block or its feature asks for that.
+
+        Args:
+            meter: the call.
+            provider: reads its answer.
+            request: what it asks.
+            identity: tells what else shapes its answer: credentials, headers, query.
+            blocking: whether the caller blocks its thread while it waits for an equal call.
+        """
+        wish = _scope.current().cache
+        if wish is False or (wish is None and self.cache is None):
+            return
+        with shielded("preparing the response cache"):
+            cache = self.cache
+            tags = meter.plan.tags
+            if cache is None:
+                cache = self.cache = Cache()
+            if wish is None and tags.get("feature") not in cache.features:
+                return
+            key = cache.key(meter.call, request, tags, identity)
+            if key:
+                ttl = cache.ttl if wish is None or wish is True else wish
+                meter.shortcut = Shortcut(
+                    cache, key, meter, provider, ttl=ttl, blocking=blocking, clock=self.clock, drain=self.drain
+                )
+
     def drive(self, meter: Meter, billed: Callable[[BaseException], bool | None], send: Callable[[], T]) -> T:
         """Carry out a call's effects; `send` lets the SDK do its work."""
         flow = call_flow(meter, billed)
@@ -153,6 +186,8 @@ class Guard:
                     elif isinstance(effect, Wait):
                         place = place or ThreadPlace()
                         value = self._waited(place.wait, self._line_up(place.ticket, effect))
+                    elif isinstance(effect, Pause):
+                        value = pause(effect.seconds, effect.join)
                     else:
                         value = self.perform(effect)
                     advance = flow.send
@@ -188,6 +223,8 @@ class Guard:
                         began = time.monotonic()
                         await place.wait(self._line_up(place.ticket, effect))
                         value = time.monotonic() - began
+                    elif isinstance(effect, Pause | Step):
+                        value = await _beside(effect)
                     elif self.ledger.inline or not isinstance(effect, Reserve):
                         value = self.perform(effect)
                     else:
@@ -204,7 +241,7 @@ class Guard:
             if place is not None:
                 self.settlements.lines.leave(place.ticket)
 
-    def perform(self, effect: Effect) -> Granted | Refused | Signal | None:
+    def perform(self, effect: Effect) -> Any:
         """Carry out an effect that is of no colour."""
         if isinstance(effect, Reserve):
             if effect.local:
@@ -217,9 +254,9 @@ class Guard:
                 return self._reserve(effect.hold)
         if isinstance(effect, Settle):
             self.finish(effect.ending)
-        return None
+        return effect.run() if isinstance(effect, Step) else None
 
-    async def _aside(self, effect: Reserve) -> Granted | Refused | Signal | None:
+    async def _aside(self, effect: Reserve) -> Any:
         """Reserve in a worker thread. What is granted to a task that was cancelled meanwhile is given back."""
         granted: list[Hold] = []
         gone: list[bool] = []
@@ -233,7 +270,7 @@ class Guard:
                     return
                 self.settlements.give_back(hold, local=effect.local)
 
-        def work() -> Granted | Refused | Signal | None:
+        def work() -> Any:
             reply = self.perform(effect)
             if isinstance(reply, Granted):
                 granted.append(effect.hold)
@@ -387,6 +424,8 @@ class Guard:
         if self.journal is not None:
             with shielded("flushing the journal"):
                 self.journal.flush(timeout)
+        if self.cache is not None:
+            self.cache.flush(timeout)
 
     def close(self) -> None:
         """Flush, and let go of exporters and ledger."""
@@ -395,6 +434,9 @@ class Guard:
         if self.journal is not None:
             with shielded("closing the journal"):
                 self.journal.close()
+        if self.cache is not None:
+            with shielded("closing the response cache"):
+                self.cache.close()
         with shielded("closing the ledger"):
             self.ledger.close()
 
@@ -431,3 +473,10 @@ def _books_of(guard: weakref.ref[Guard]) -> Callable[[], Sequence[Balance]]:
         return () if there is None else there.balances()
 
     return books
+
+
+async def _beside(effect: Pause | Step) -> Any:
+    """Carry out an effect that may take a while, for a task."""
+    if isinstance(effect, Pause):
+        return await apause(effect.seconds, effect.join)
+    return effect.run() if effect.inline else await asyncio.to_thread(effect.run)

@@ -16,9 +16,9 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from ._catalog import Catalog
 from ._reservation import Plan, Reservation, Wait
-from ._types import Call, Cost, Granted, Hold, Nano, Outcome, Refused, Usage
+from ._types import Call, Cost, Decision, Granted, Hold, Nano, Outcome, Refused, Usage
 from .errors import LedgerUnavailableError
-from .ports import Deferred, Exporter, Reader, Watch
+from .ports import Deferred, Exporter, Reader, Recording, Watch
 
 _UNSEEN: Final = 64
 """Output tokens assumed under way beyond those seen when a stream ends early."""
@@ -56,7 +56,27 @@ class Settle:
     ending: Ending
 
 
-Effect: TypeAlias = Reserve | Wait | Signal | Settle
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Effect: do this, in a worker thread of an event loop unless it is `inline`; answered with what it returns."""
+
+    run: Callable[[], Any]
+    inline: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Effect: wait for another call, so many seconds at most; answered with the seconds that passed.
+
+    Attributes:
+        join: takes what is to be called when the wait is over; False when it is over already.
+    """
+
+    seconds: float
+    join: Callable[[Callable[[], object]], bool]
+
+
+Effect: TypeAlias = Reserve | Wait | Signal | Settle | Step | Pause
 Flow: TypeAlias = Generator[Effect, Any, Any]
 
 
@@ -70,6 +90,33 @@ class Ending:
     outcome: Outcome
     error: str | None = None
     released: bool = False
+    decision: Decision = "allowed"
+    saved: Nano = 0
+
+
+class Kept(Protocol):
+    """An answer that was paid for by an earlier call."""
+
+    @property
+    def usages(self) -> tuple[Usage, ...]:
+        """What the earlier call was billed for."""
+        ...
+
+
+class Shortcut(Protocol):
+    """A way by which a call may get its answer without being sent; see `costguard.optimize`."""
+
+    def before(self) -> Generator[Effect, Any, Kept | None]:
+        """The effects before anything is reserved; returns an answer to give instead of sending the call."""
+        ...
+
+    def record(self) -> Recording:
+        """What takes an answer of the call down, as it begins."""
+        ...
+
+    def failed(self) -> None:
+        """The call was sent, or refused, and there is no answer to share."""
+        ...
 
 
 class Bills(Protocol):
@@ -88,11 +135,13 @@ class Meter:
         reservation: what is held for it.
         deferred: set once its answer says that it is billed later.
         watches: the exporters that are there while it is in flight.
+        shortcut: how it may get its answer without being sent, None when that is off.
+        kept: the answer it gets without being sent.
     """
 
     __slots__ = (
         "_answers", "_begun", "_biller", "_catalog", "_once", "_open", "_returned", "at", "call", "deferred", "id",
-        "reservation", "watches",
+        "kept", "reservation", "shortcut", "watches",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +153,8 @@ class Meter:
         self.reservation = Reservation(id, call, catalog.ceiling(call, at), plan, at + lease)
         self.deferred: Deferred | None = None
         self.watches: tuple[tuple[Exporter, Watch], ...] = ()
+        self.shortcut: Shortcut | None = None
+        self.kept: Kept | None = None
         self._catalog = catalog
         self._biller = biller
         self._answers: list[tuple[Reader, bool]] = []
@@ -158,6 +209,9 @@ class Meter:
         self._returned = True
         if self._open or self.deferred is not None or not self._wins():
             return None
+        if self.kept is not None:
+            saved = self._cost(self.kept.usages).nano
+            return Ending(self, Cost(0), (), "ok", released=True, decision="cache_hit", saved=saved)
         if not self._answers:
             return Ending(self, Cost(0), (), "ok", released=True)
         return self._ending("ok", None)
@@ -167,6 +221,8 @@ class Meter:
         if not self._wins():
             return None
         name = type(error).__name__
+        if self.kept is not None:
+            return Ending(self, Cost(0), (), "error", name, released=True, decision="cache_hit")
         if self._answers:
             return self._ending("error", name)
         if billed is False and not self._begun:
@@ -250,7 +306,23 @@ def call_flow(meter: Meter, billed: Callable[[BaseException], bool | None]) -> F
         meter: the call.
         billed: the provider's `was_billed`.
     """
-    yield from _admit(meter.reservation)
+    if meter.shortcut is not None:
+        return _short_flow(meter, meter.shortcut, billed)
+    return _paid_flow(meter, billed)
+
+
+def _short_flow(meter: Meter, shortcut: Shortcut, billed: Callable[[BaseException], bool | None]) -> Flow:
+    try:
+        meter.kept = yield from shortcut.before()
+        return (yield from _paid_flow(meter, billed))
+    except BaseException:
+        shortcut.failed()
+        raise
+
+
+def _paid_flow(meter: Meter, billed: Callable[[BaseException], bool | None]) -> Flow:
+    if meter.kept is None:
+        yield from _admit(meter.reservation)
     try:
         response = yield SEND
     except BaseException as error:

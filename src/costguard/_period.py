@@ -160,9 +160,29 @@ LIFETIME: Final = Period("lifetime")
 RUN: Final = Period("run")
 
 
-def _rolling(text: object, word: str) -> int:
+def length(knob: str, given: str | float) -> float:
+    """A length of time in seconds: ``"1h"``, ``"10m"``, or the seconds themselves.
+
+    Raises:
+        ConfigError: it is none, or not above zero.
+    """
+    seconds: float = 0.0
+    if isinstance(given, str):
+        seconds = _seconds(" ".join(given.lower().split()))
+    elif isinstance(given, int | float) and not isinstance(given, bool):
+        seconds = float(given)
+    if not 0 < seconds <= _LONGEST:
+        raise ConfigError(f"{knob}={given!r}: give a length of time, such as '1h', '10m' or seconds")
+    return seconds
+
+
+def _seconds(word: str) -> int:
     match = _LENGTH.fullmatch(word)
-    seconds = 0 if match is None else int(match[1]) * _SECONDS[match[2][0]]
+    return 0 if match is None else int(match[1]) * _SECONDS[match[2][0]]
+
+
+def _rolling(text: object, word: str) -> int:
+    seconds = _seconds(word)
     if not 0 < seconds <= _LONGEST:
         raise ConfigError(
             f"period {text!r} is unknown: allowed are hour, day, week, month, year (calendar), "

@@ -12,6 +12,7 @@ from ._config import ConfigFile, OnUnknownPrice, state
 from ._guard import Mode
 from ._scope import Scope
 from ._settlements import OnAlert
+from .optimize import Cache
 from .ports import Exporter, Journal, Ledger
 
 
@@ -27,6 +28,7 @@ def configure(
     on_alert: OnAlert | None = None,
     clock: Callable[[], float] | None = None,
     config: ConfigFile | None = None,
+    cache: str | Cache | None = None,
 ) -> None:
     """Set costguard up anew: budgets, ledger, exporters. Calls in flight end in the books they began in.
 
@@ -46,6 +48,8 @@ def configure(
         clock: UTC epoch seconds, for tests; left out, the host's, kept from going back and from leaping ahead.
         config: the configuration file, or False for none; left out, ``COSTGUARD_CONFIG``, or the nearest
             ``costguard.toml`` or ``pyproject.toml`` with a ``[tool.costguard]``, from the working directory upwards.
+        cache: where answers are kept that blocks with ``budgeted(cache=True)`` may be given again: a URL such as
+            ``sqlite:///answers.db``, or a `Cache`, which can also name features; left out, this process's memory.
 
     Raises:
         ConfigError: a setting is malformed; the message says what is allowed.
@@ -61,6 +65,7 @@ def configure(
         on_alert=on_alert,
         clock=clock,
         config=config,
+        cache=cache,
     )
 
 

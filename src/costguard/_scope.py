@@ -25,7 +25,7 @@ from ._budget import (
     renamed,
 )
 from ._context import Carried, Scope, Steps, current, enter, leave
-from ._period import RUN
+from ._period import RUN, length
 from .errors import ConfigError
 
 __all__ = ["Scope", "budgeted", "current", "declarations", "wrap"]
@@ -93,6 +93,9 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
     tags counts, wherever it is made. A limit without a period holds for one run: each call of the function, each
     entry of the block, may spend that much. Limits of the blocks around go on counting inside.
 
+    ``cache=True`` answers equal calls from the response cache, ``cache="10m"`` with answers that are at most so old,
+    and ``cache=False`` has every call sent, whatever is set up around it.
+
     Raises:
         ConfigError: a limit, period, threshold or tag is malformed.
     """
@@ -114,12 +117,14 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
         clamp: bool = True,
         on_ledger_down: OnLedgerDown | None = None,
         local_allowance: Limit | None = None,
+        cache: bool | float | str | None = None,
         team: str | None = None,
         environment: str | None = None,
         user: str | None = None,
         **tags: str | None,
     ) -> None:
         self.tags = clean_tags({"feature": feature, "team": team, "environment": environment, "user": user, **tags})
+        self.cache = cache if cache is None or isinstance(cache, bool) else length("cache", cache)
         self.budget: Budget | None = None
         self._unnamed = name is None
         if limit is None:
@@ -145,7 +150,7 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
             declarations.add(self.budget)
 
     def _enter(self) -> Scope:
-        return enter(self.tags, () if self.budget is None else (self.budget,), self)
+        return enter(self.tags, () if self.budget is None else (self.budget,), self, self.cache)
 
     def __enter__(self) -> Any:
         return self._enter()
@@ -186,7 +191,7 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
         """A limit with neither scope nor name is the function's own, and its books are named after it."""
         if self.budget is None or self.tags or not self._unnamed:
             return self
-        named = type(self)()
+        named = type(self)(cache=self.cache)
         own = getattr(function, "__qualname__", None) or type(function).__qualname__
         rest = self.budget.name.removeprefix(EVERYTHING)
         named.budget = renamed(self.budget, f"{getattr(function, '__module__', None) or '?'}.{own}{rest}")

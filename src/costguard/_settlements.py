@@ -236,7 +236,8 @@ def event_of(ending: Ending, now: float) -> CostEvent:
         outcome=ending.outcome,
         error=ending.error,
         would_block=meter.reservation.would_block,
-        decision="blocked" if ending.outcome == "refused" else "allowed",
+        decision="blocked" if ending.outcome == "refused" else ending.decision,
+        saved=ending.saved,
         fingerprint=meter.plan.fingerprint,
         run=meter.plan.run,
     )

@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import wrapt
@@ -19,7 +20,7 @@ from ._meter import Ending, Meter
 from ._shield import shielded
 from ._types import Outcome, Usage
 from .errors import BudgetExceededError
-from .ports import Reader
+from .ports import Reader, Recording
 
 LARGEST_BODY: Final = 8 * 2**20
 """Bytes of an undecoded body that are kept to find its usage; a larger one is estimated."""
@@ -36,6 +37,7 @@ class Answer:
             is at its end, which is no early end.
         watched: whether the answer may outgrow its hold.
         on_cut: told when the answer is cut off.
+        recording: what takes the answer down for the response cache, where that is on.
     """
 
     __slots__ = (
@@ -50,6 +52,7 @@ class Answer:
         "on_cut",
         "reader",
         "reading",
+        "recording",
         "watched",
     )
 
@@ -67,6 +70,7 @@ class Answer:
         self.claimed = False
         self.reading = False
         self.on_cut: Callable[[BudgetExceededError], object] | None = None
+        self.recording: Recording | None = None if meter.shortcut is None else meter.shortcut.record()
         hold = meter.hold
         self.watched = hold is not None and meter.call.stream and any([leg.hard for leg in hold.legs])
         if self.watched:
@@ -137,6 +141,8 @@ class Answer:
             self._once.pop()
         except IndexError:
             return None
+        if self.recording is not None:
+            self.recording.end(self._meter.call, outcome)
         with shielded("ending an answer"):
             if outcome == "partial" and self.reader.complete:
                 outcome = "ok"
@@ -320,6 +326,9 @@ class WatchedBytes(wrapt.ObjectProxy[Any]):
         self._self_response_class = type(response)
         self._self_kind = kind
         self._self_body = bytearray() if any(word in kind for word in _READABLE) else None
+        if answer.recording is not None:
+            # Without a way back to this object: a cycle would keep a dropped response until the collector comes by.
+            answer.recording.begin(response.headers, partial(_decoded, type(response), self._self_encoding))
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -366,6 +375,9 @@ class WatchedBytes(wrapt.ObjectProxy[Any]):
             answer.drop()
 
     def _self_keep(self, chunk: bytes) -> None:
+        recording = self._self_answer.recording
+        if recording is not None:
+            recording.chunk(chunk)
         body = self._self_body
         if body is None or self._self_answer.claimed:
             return
@@ -391,10 +403,15 @@ class WatchedBytes(wrapt.ObjectProxy[Any]):
         body, self._self_body = self._self_body, None
         if body:
             with shielded("reading the body of an undecoded response"):
-                headers = {"content-encoding": self._self_encoding} if self._self_encoding else {}
-                content = self._self_response_class(200, headers=headers, content=bytes(body)).content
+                content = _decoded(self._self_response_class, self._self_encoding, bytes(body))
                 for part in parts(content, self._self_kind):
                     self._self_answer.feed_and_tell(part)
+
+
+def _decoded(response_class: Any, encoding: str | None, body: bytes) -> bytes:
+    headers = {"content-encoding": encoding} if encoding else {}
+    content: bytes = response_class(200, headers=headers, content=body).content
+    return content
 
 
 def parts(content: bytes, kind: str) -> Iterator[Any]:

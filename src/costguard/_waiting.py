@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -111,3 +112,24 @@ class TaskPlace:
             return
         finally:
             self._event.clear()
+
+
+def pause(seconds: float, join: Callable[[Callable[[], object]], bool]) -> float:
+    """Wait in this thread for another call; returns the seconds that passed.
+
+    Args:
+        seconds: the longest wait.
+        join: takes what is to be called when the wait is over; False when it is over already.
+    """
+    began, place = time.monotonic(), ThreadPlace()
+    if join(place.ticket.wake):
+        place.wait(seconds)
+    return time.monotonic() - began
+
+
+async def apause(seconds: float, join: Callable[[Callable[[], object]], bool]) -> float:
+    """`pause` for a task."""
+    began, place = time.monotonic(), TaskPlace()
+    if join(place.ticket.wake):
+        await place.wait(seconds)
+    return time.monotonic() - began

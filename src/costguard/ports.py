@@ -6,12 +6,12 @@ Each is one file and one registry line (or one entry point of another package), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from ._journal import Extent, Group, Result, Selection, Sums
-from ._types import Alert, Balance, Call, CostEvent, Granted, Hold, Leg, Nano, Refused, Usage
+from ._types import Alert, Balance, Call, CostEvent, Granted, Hold, Leg, Nano, Outcome, Refused, Usage
 
 SeamKind = Literal[
     "stainless.request",
@@ -148,6 +148,32 @@ class Reader(Protocol):
         ...
 
 
+class Recording(Protocol):
+    """Takes one answer down for the response cache."""
+
+    parsed: bool
+
+    def begin(self, headers: Any, decode: Callable[[bytes], bytes]) -> None:
+        """The headers are there; `decode` undoes the content encoding of the bytes to come."""
+        ...
+
+    def chunk(self, chunk: bytes) -> None:
+        """Bytes of the body came by."""
+        ...
+
+    def whole(self, content: bytes) -> None:
+        """The whole body, decoded."""
+        ...
+
+    def part(self, body: str, headers: Any) -> None:
+        """A part as the SDK decodes it."""
+        ...
+
+    def end(self, call: Call, outcome: Outcome) -> None:
+        """The answer is over."""
+        ...
+
+
 @runtime_checkable
 class Provider(Protocol):
     """One SDK: where to wrap it, how to read a call and its usage, what was not billed. No I/O, no async, no wrapt."""
@@ -188,6 +214,24 @@ class Provider(Protocol):
     def was_billed(self, error: BaseException) -> bool | None:
         """Whether a call that ended in `error` was billed: False for never sent or refused by the provider, None when
         it cannot be known (a timeout after sending, a cancelled task)."""
+        ...
+
+
+@runtime_checkable
+class Replays(Protocol):
+    """What a `Provider` with ``function`` and ``iterator`` seams has besides when its answers may be kept and given
+    again by the response cache."""
+
+    def take_down(self, part: Any) -> tuple[str, Mapping[str, str]] | None:
+        """The JSON text and the headers of an answer, or of a part of one; None when it cannot be kept."""
+        ...
+
+    def again(self, body: str, headers: Mapping[str, str]) -> Any:
+        """An answer, or a part of one, as the SDK's own function hands it out."""
+        ...
+
+    def identity(self, client: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Sequence[Any]:
+        """What shapes an answer besides the request's fields: the credentials, the project, headers and version."""
         ...
 
 
@@ -295,6 +339,36 @@ class Journal(Protocol):
 
     def extent(self) -> Extent:
         """How far back it goes."""
+        ...
+
+
+@runtime_checkable
+class AnswerStore(Protocol):
+    """Where the response cache keeps answers, as text under keys that tell nothing. It is what holds them, so it is
+    what has to be protected. A store that cannot be reached finds nothing and keeps nothing; it does not raise.
+    """
+
+    inline: bool
+    """Whether a step takes microseconds and never blocks, so that an event loop may run it in place."""
+
+    def get(self, key: str, now: float) -> str | None:
+        """What is kept under a key and has not expired at `now`, UTC epoch seconds."""
+        ...
+
+    def put(self, key: str, text: str, expires: float) -> None:
+        """Keep `text` until `expires`; what there is no room for is forgotten."""
+        ...
+
+    def clear(self) -> None:
+        """Forget every answer."""
+        ...
+
+    def secret(self) -> bytes | None:
+        """32 random bytes that keys are made with, the same for all who share the store; None while it is away."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files."""
         ...
 
 

@@ -7,7 +7,8 @@ wrapped as a public call (`_public`), so that a refusal is final there.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,9 +16,11 @@ from .._guard import Guard
 from .._meter import Meter
 from .._shield import shielded
 from .._streams import Answer, AsyncStreamTap, StreamTap, WatchedBytes
-from ..ports import Provider, Request, Retrieval, Seam, Unmetered
+from ..optimize import Entry
+from ..ports import Provider, Recording, Replays, Request, Retrieval, Seam, Unmetered
 from . import _public
 from ._remote import TappedAsyncIterator, TappedIterator
+from .replay import HIT
 
 CurrentGuard = Callable[[], Guard | None]
 
@@ -66,10 +69,15 @@ class Funnel:
 
     def function(self, wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
         """Wrap a function that returns an answer."""
-        hop = self._prepare(instance, args, kwargs)
+        hop = self._prepare(instance, args, kwargs, blocking=True)
         if hop is None:
             return wrapped(*args, **kwargs)
-        return self._drive(hop, lambda: self._whole(hop, self._send(hop, wrapped, args, kwargs)))
+
+        def send() -> Any:
+            kept = self._kept(hop)
+            return self._whole(hop, self._send(hop, wrapped, args, kwargs)) if kept is None else kept[0]
+
+        return self._drive(hop, send)
 
     async def afunction(self, wrapped: Callable[..., Awaitable[Any]], instance: Any, args: Any, kwargs: Any) -> Any:
         """Wrap a coroutine function that returns an answer."""
@@ -78,6 +86,9 @@ class Funnel:
             return await wrapped(*args, **kwargs)
 
         async def send() -> Any:
+            kept = self._kept(hop)
+            if kept is not None:
+                return kept[0]
             return self._whole(hop, await self._send(hop, wrapped, args, kwargs))
 
         return await self._adrive(hop, send)
@@ -86,12 +97,15 @@ class Funnel:
 
     def generator(self, wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Iterator[Any]:
         """Wrap a generator function: it sends when its first part is asked for, and so is reserved for then."""
-        hop = self._prepare(instance, args, kwargs)
+        hop = self._prepare(instance, args, kwargs, blocking=True)
         if hop is None:
             yield from wrapped(*args, **kwargs)
             return
 
         def send() -> Any:
+            kept = self._kept(hop)
+            if kept is not None:
+                return kept
             parts = self._send(hop, wrapped, args, kwargs)
             first = next(parts, _END)
             return StreamTap(_resumed(first, parts), self._answer(hop, streamed=True))
@@ -117,6 +131,9 @@ class Funnel:
             return await wrapped(*args, **kwargs)
 
         async def send() -> Any:
+            kept = self._kept(hop)
+            if kept is not None:
+                return _each(kept)
             parts = await self._send(hop, wrapped, args, kwargs)
             answer = self._answer(hop, streamed=True)
             return AsyncStreamTap(parts, answer) if inspect.isasyncgen(parts) else TappedAsyncIterator(parts, answer)
@@ -125,7 +142,7 @@ class Funnel:
 
     # -- before and after --------------------------------------------------------------------------------------
 
-    def _prepare(self, instance: Any, args: Any, kwargs: Any) -> Hop | None:
+    def _prepare(self, instance: Any, args: Any, kwargs: Any, *, blocking: bool = False) -> Hop | None:
         guard = self._current()
         if guard is None:
             return None
@@ -139,6 +156,12 @@ class Funnel:
                 guard.unmetered(f"{self._provider.name} {reading.endpoint}")
             elif reading is not None:
                 meter = reading if isinstance(reading, Retrieval) else guard.begin(reading, request)
+                provider = self._provider
+                if isinstance(meter, Meter) and isinstance(provider, Replays):
+                    guard.look_up(
+                        meter, self._provider, request, lambda: provider.identity(instance, args, kwargs),
+                        blocking=blocking,
+                    )  # fmt: skip
                 return Hop(guard, meter, request)
         return None
 
@@ -174,11 +197,23 @@ class Funnel:
     def _answer(self, hop: Hop, *, streamed: bool = False) -> Answer:
         assert isinstance(hop.meter, Meter)
         answer = Answer(hop.guard, hop.meter, self._provider.reader(hop.meter.call))
+        if answer.recording is not None and isinstance(self._provider, Replays):
+            answer.feed = TakingDown(self._provider, answer.recording, answer.feed)
         call = _public.around()
         if streamed and call is not None:
             call.streams.append(answer)
             answer.on_cut = call.refused
         return answer
+
+    def _kept(self, hop: Hop) -> list[Any] | None:
+        """The answer from the response cache, in the SDK's own parts."""
+        kept = hop.meter.kept if isinstance(hop.meter, Meter) else None
+        provider = self._provider
+        if not isinstance(kept, Entry) or not isinstance(provider, Replays):
+            return None
+        if kept.parsed:
+            return [json.loads(body) for body in kept.bodies]
+        return [provider.again(body, {**kept.headers, **HIT}) for body in kept.bodies]
 
     def _whole(self, hop: Hop, response: Any) -> Any:
         """Read an answer. One whose body is still to be read, by whoever decodes it, is read on its way."""
@@ -203,6 +238,29 @@ class Funnel:
             usages = reader.usages()
             if reader.complete and usages:
                 hop.guard.retrieved(retrieval.id, retrieval.call, usages)
+
+
+class TakingDown:
+    """Reads the parts of an answer, and takes them down for the response cache beside it."""
+
+    def __init__(self, provider: Replays, recording: Recording, feed: Callable[[Any], bool]) -> None:
+        self._provider = provider
+        self._recording = recording
+        self._feed = feed
+
+    def __call__(self, part: Any) -> bool:
+        if isinstance(part, Mapping):
+            self._recording.parsed = True
+            self._recording.part(json.dumps(part), {})
+        else:
+            taken = self._provider.take_down(part)
+            self._recording.part(*(taken or ("", {})))
+        return self._feed(part)
+
+
+async def _each(parts: list[Any]) -> AsyncIterator[Any]:
+    for part in parts:
+        yield part
 
 
 def _refused(hop: Hop, error: Exception) -> None:

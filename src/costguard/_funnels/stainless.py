@@ -23,6 +23,7 @@ from .._meter import Meter
 from .._shield import shielded
 from .._streams import Answer, AsyncStreamTap, StreamTap, WatchedBytes
 from ..ports import Provider, Request, Retrieval, Unmetered
+from . import replay
 
 KEY: Final = "costguard"
 """The key of a response's extensions under which its answer is found."""
@@ -66,12 +67,15 @@ class Funnel:
 
     def request(self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: Any) -> Any:
         """Wrap ``SyncAPIClient.request``."""
-        prepared = self._prepare(client, args, kwargs)
+        prepared = self._prepare(client, args, kwargs, blocking=True)
         if prepared is None:
             with unsent():
                 return wrapped(*args, **kwargs)
 
         def send() -> Any:
+            kept = _kept(prepared)
+            if kept is not None:
+                return replay.again(wrapped, client, *_unmetered(prepared, args, kwargs), kept)
             arguments, keywords = self._sent(prepared, args, kwargs)
             return wrapped(*arguments, **keywords)
 
@@ -82,12 +86,15 @@ class Funnel:
 
     async def arequest(self, wrapped: Callable[..., Awaitable[Any]], client: Any, args: Any, kwargs: Any) -> Any:
         """Wrap ``AsyncAPIClient.request``."""
-        prepared = self._prepare(client, args, kwargs)
+        prepared = self._prepare(client, args, kwargs, blocking=False)
         if prepared is None:
             with unsent():
                 return await wrapped(*args, **kwargs)
 
         async def send() -> Any:
+            kept = _kept(prepared)
+            if kept is not None:
+                return await replay.again(wrapped, client, *_unmetered(prepared, args, kwargs), kept)
             arguments, keywords = self._sent(prepared, args, kwargs)
             return await wrapped(*arguments, **keywords)
 
@@ -96,7 +103,7 @@ class Funnel:
                 return await send()
         return await prepared.guard.adrive(prepared.meter, self._provider.was_billed, send)
 
-    def _prepare(self, client: Any, args: Any, kwargs: Any) -> Carrier | None:
+    def _prepare(self, client: Any, args: Any, kwargs: Any, *, blocking: bool) -> Carrier | None:
         guard = self._current()
         if guard is None:
             return None
@@ -105,7 +112,12 @@ class Funnel:
             if isinstance(options.post_parser, Carrier):
                 return None
             request = _request(client, options, bool(kwargs.get("stream")))
-            return self._carrier(guard, request, options)
+            carrier = self._carrier(guard, request, options)
+            if carrier is not None and isinstance(carrier.meter, Meter):
+                guard.look_up(
+                    carrier.meter, self._provider, request, lambda: replay.identity(client, options), blocking=blocking
+                )
+            return carrier
         return None
 
     def _carrier(self, guard: Guard, request: Request, options: Any) -> Carrier | None:
@@ -120,17 +132,14 @@ class Funnel:
 
     def _sent(self, carrier: Carrier, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments as they are sent: the caller's, but for a copy of the options that carries the call."""
-        options = copy.copy(kwargs["options"] if "options" in kwargs else args[1])
-        options.post_parser = carrier
+        options, args, kwargs = _with_carrier(carrier, args, kwargs)
         meter = carrier.meter
         if isinstance(meter, Meter):
             with shielded("preparing a call"):
                 body = self._provider.adjust(meter.call, carrier.request, meter.cap)
                 if body is not carrier.request.body:
                     _set_body(options, carrier.request.body, body)
-        if "options" in kwargs:
-            return args, {**kwargs, "options": options}
-        return (args[0], options, *args[2:]), kwargs
+        return args, kwargs
 
     # -- layer 2 -----------------------------------------------------------------------------------------------
 
@@ -204,6 +213,9 @@ class Funnel:
                 answer.end("error", error)
             return
         with shielded("reading an answer"):
+            if isinstance(answer, Answer) and answer.recording is not None:
+                answer.recording.begin(response.headers, bytes)
+                answer.recording.whole(response.content)
             body = parsed if error is None and _holds_usage(parsed) else _body(response)
             if body is not None:
                 answer.feed(body)
@@ -220,6 +232,24 @@ class Funnel:
         """Wrap ``AsyncStream.__stream__``."""
         answer = _streamed(stream)
         return wrapped() if answer is None else AsyncStreamTap(_events(wrapped, stream), answer)
+
+
+def _kept(carrier: Carrier) -> Any:
+    return carrier.meter.kept if isinstance(carrier.meter, Meter) else None
+
+
+def _unmetered(carrier: Carrier, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call that is answered from the cache: its answer is not to be met as a billed one."""
+    return _with_carrier(Carrier(carrier.guard, None, carrier.request, carrier.parse), args, kwargs)[1:]
+
+
+def _with_carrier(carrier: Carrier, args: Any, kwargs: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """A copy of the options that carries the call, and the caller's arguments with it instead."""
+    options = copy.copy(kwargs["options"] if "options" in kwargs else args[1])
+    options.post_parser = carrier
+    if "options" in kwargs:
+        return options, args, {**kwargs, "options": options}
+    return options, (args[0], options, *args[2:]), kwargs
 
 
 class RetrievedAnswer:

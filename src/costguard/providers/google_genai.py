@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -29,6 +30,8 @@ _GAOS: Final = "google.genai._gaos"
 
 _INTERACTIONS: Final = re.compile(r"(?:^|/)interactions(?:/([^/]+))?/?$")
 _TIER_HEADER: Final = "x-vertex-ai-llm-shared-request-type"
+_OF_THE_TRANSPORT: Final = ("content-", "user-agent", "x-goog-api-client", "x-goog-api-key", "x-server-timeout")
+"""Beginnings of headers that say nothing of the answer."""
 _DICT: Final = 2
 """The position of ``request_dict`` among the arguments of a request method."""
 
@@ -134,6 +137,27 @@ class GoogleGenAI:
         if "request_dict" in keywords:
             return arguments, {**keywords, "request_dict": sent}
         return (*arguments[:_DICT], sent, *arguments[_DICT + 1 :]), keywords
+
+    def take_down(self, part: Any) -> tuple[str, Mapping[str, str]] | None:
+        """See `costguard.ports.Replays.take_down`."""
+        body = getattr(part, "body", None)
+        return (body, getattr(part, "headers", None) or {}) if isinstance(body, str) else None
+
+    def again(self, body: str, headers: Mapping[str, str]) -> Any:
+        """See `costguard.ports.Replays.again`."""
+        return sys.modules["google.genai.types"].HttpResponse(headers=dict(headers), body=body)
+
+    def identity(self, client: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Sequence[Any]:
+        """See `costguard.ports.Replays.identity`."""
+        layers = (client._http_options, _argument(arguments, keywords, 3, "http_options"))
+        who = [str(getattr(client, name, None) or "") for name in ("api_key", "project", "location", "custom_base_url")]
+        told = [
+            [str(_option(options, "base_url") or ""), str(_option(options, "api_version") or ""),
+             {str(name).lower(): str(value) for name, value in (_option(options, "headers") or {}).items()
+              if not str(name).lower().startswith(_OF_THE_TRANSPORT)}]
+            for options in layers
+        ]  # fmt: skip
+        return [who, told, _argument(arguments, keywords, 1, "path").partition("?")[2]]
 
     def was_billed(self, error: BaseException) -> bool | None:
         """See `costguard.ports.Provider.was_billed`."""

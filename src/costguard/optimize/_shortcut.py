@@ -1,0 +1,201 @@
+"""What may end a call before money is held for it: an answer that is kept already, or one that is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, Final
+
+from .._meter import Meter, Pause, Step
+from .._shield import shielded
+from .._types import Call, Outcome
+from ..ports import Provider
+from . import _answers
+from ._cache import Cache
+from ._entries import KEPT_HEADERS, Entry
+from ._flights import Flight
+
+SLICE: Final = 0.25
+"""Seconds after which a waiter looks again though nobody woke it: an answer that was dropped ends without a word."""
+
+
+class Shortcut:
+    """One call's way to the cache and back.
+
+    Args:
+        cache: where answers are kept.
+        key: the request's.
+        meter: the call.
+        provider: reads its answers.
+        ttl: seconds that its answer is used.
+        blocking: whether the caller blocks its thread while it waits.
+        clock: UTC epoch seconds.
+        drain: ends what finalisers left to be ended.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        key: str,
+        meter: Meter,
+        provider: Provider,
+        *,
+        ttl: float,
+        blocking: bool,
+        clock: Callable[[], float],
+        drain: Callable[[], None],
+    ) -> None:
+        self._cache = cache
+        self._key = key
+        self._meter = meter
+        self._model = meter.call.model
+        self._provider = provider
+        self._ttl = ttl
+        self._blocking = blocking
+        self._clock = clock
+        self._drain = drain
+        self._flight: Flight | None = None
+        self._recordings = 0
+
+    def before(self) -> Generator[Any, Any, Entry | None]:
+        """The effects before a reservation; returns the answer to give, None when the call is to be sent."""
+        flight, own = self._cache.flights.board(self._key)
+        if own:
+            self._flight = flight
+        elif flight.done or not flight.is_mine(blocking=self._blocking):
+            yield from self._wait(flight)
+            if flight.entry is not None and self._clock() < flight.entry.expires:
+                return self._found(flight.entry)
+        entry = yield Step(self._look, inline=self._cache.store.inline)
+        return self._found(entry)
+
+    def _wait(self, flight: Flight) -> Generator[Any, Any, None]:
+        left = self._cache.patience
+        while left > 0 and not flight.done:
+            waited: float = yield Pause(min(left, SLICE), flight.join)
+            left -= waited
+            self._drain()
+
+    def _look(self) -> Entry | None:
+        with shielded("looking into the response cache"):
+            return self._cache.find(self._key, self._clock())
+        return None
+
+    def _found(self, entry: Entry | None) -> Entry | None:
+        self._cache.counted(hit=entry is not None)
+        if entry is not None and self._flight is not None:
+            self._cache.flights.over(self._key)
+            self._land(entry)
+        return entry
+
+    def record(self) -> Recording:
+        """A recording of an answer that begins."""
+        self._recordings += 1
+        return Recording(self)
+
+    def failed(self) -> None:
+        """The call ended without an answer that could be shared: those who wait are sent themselves."""
+        if self._flight is not None:
+            self._cache.flights.over(self._key)
+        self._land(None)
+
+    def recorded(self, call: Call, bodies: list[str], headers: dict[str, str], *, parsed: bool) -> None:
+        """An answer has arrived whole."""
+        entry = None
+        with shielded("keeping an answer"):
+            entry = self._entry(call, bodies, headers, parsed=parsed)
+            if entry is not None and not self._cache.keep(self._key, entry):
+                entry = None
+        if entry is None:
+            self.failed()
+        else:
+            self._land(entry)
+
+    def dropped(self) -> None:
+        """An answer ended early, perhaps in a finaliser, where nobody may be woken."""
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            self._cache.flights.over(self._key)
+            flight.land(None, quietly=True)
+
+    def _land(self, entry: Entry | None) -> None:
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            flight.land(entry)
+
+    def _entry(self, call: Call, bodies: list[str], headers: dict[str, str], *, parsed: bool) -> Entry | None:
+        """The entry of an answer, None when it is not worth keeping."""
+        if self._recordings > 1 or call.model != self._model:
+            return None
+        streamed = "event-stream" in headers.get("content-type", "") and len(bodies) == 1 and not parsed
+        parts = _answers.events(bodies[0]) if streamed else bodies
+        reader, documents, kept = self._provider.reader(call), list[Any](), list[str]()
+        for part in parts:
+            document = _answers.document(part if streamed else f"data: {part}")
+            hidden = document is not None and reader.feed(document)
+            documents += [document] if document is not None else []
+            kept += [] if hidden else [part]
+        if not _answers.worth_keeping(documents, operation=call.operation):
+            self._cache.left_out("answer cut short or refused")
+            return None
+        now = self._clock()
+        return Entry(
+            bodies=("".join(kept),) if streamed else tuple(kept),
+            headers=headers,
+            usages=tuple(reader.usages()),
+            model=call.model,
+            at=self._meter.at,
+            expires=now + self._ttl,
+            parsed=parsed,
+        )
+
+
+class Recording:
+    """One answer on its way to the caller, and beside it into the cache.
+
+    Attributes:
+        parsed: whether the SDK was given plain dicts.
+    """
+
+    def __init__(self, shortcut: Shortcut) -> None:
+        self._shortcut = shortcut
+        self._bytes = bytearray()
+        self._bodies: list[str] = []
+        self._headers: dict[str, str] = {}
+        self._decode: Callable[[bytes], bytes] = bytes
+        self.parsed = False
+
+    def begin(self, headers: Any, decode: Callable[[bytes], bytes]) -> None:
+        """The headers are there; `decode` undoes the content encoding of the bytes to come."""
+        kept = ((name, headers.get(name)) for name in KEPT_HEADERS)
+        self._headers = {name: value for name, value in kept if isinstance(value, str)}
+        self._decode = decode
+
+    def chunk(self, chunk: bytes) -> None:
+        """Bytes of the body came by."""
+        self._bytes += chunk
+
+    def whole(self, content: bytes) -> None:
+        """The whole body, decoded."""
+        self._bytes = bytearray(content)
+        self._decode = bytes
+
+    def part(self, body: str, headers: Any) -> None:
+        """A part as the SDK decodes it."""
+        self._bodies.append(body)
+        if not self._headers:
+            self.begin(headers, bytes)
+
+    def end(self, call: Call, outcome: Outcome) -> None:
+        """The answer is over."""
+        if outcome != "ok":
+            self._shortcut.dropped()
+            return
+        with shielded("decoding an answer for the cache"):
+            try:
+                bodies = self._bodies or [self._decode(bytes(self._bytes)).decode("utf-8")]
+            except UnicodeDecodeError:
+                self._shortcut.failed()
+                return
+            self._shortcut.recorded(call, bodies, self._headers, parsed=self.parsed)
+            return
+        self._shortcut.failed()

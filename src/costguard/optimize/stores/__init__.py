@@ -1,0 +1,41 @@
+"""Where the response cache keeps answers. A store is one file here and one line in `SCHEMES`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pkgutil import resolve_name
+from typing import Final
+from urllib.parse import urlsplit
+
+from ...errors import ConfigError
+from ...ports import AnswerStore
+
+SCHEMES: Final[Mapping[str, str]] = {
+    "memory": "costguard.optimize.stores.memory:open_memory",
+    "redis": "costguard.optimize.stores.redis:open_redis",
+    "rediss": "costguard.optimize.stores.redis:open_redis",
+    "sqlite": "costguard.optimize.stores.sqlite:open_sqlite",
+}
+"""URL scheme to ``module:function``, where the function takes the URL. Another package adds its own with an entry
+point in the group ``costguard.answer_stores``."""
+
+
+def open_store(store: str | AnswerStore) -> AnswerStore:
+    """The store that a URL names, or the one given.
+
+    Raises:
+        ConfigError: no store is registered for its scheme, or the object is none.
+        MissingExtraError: its driver is not installed.
+    """
+    if not isinstance(store, str):
+        if not isinstance(store, AnswerStore):
+            raise ConfigError(f"store={store!r}: give a URL such as 'memory://', or an object with get, put, clear,"
+                              " secret and close")  # fmt: skip
+        return store
+    scheme = urlsplit(store).scheme
+    schemes = {point.name: point.value for point in entry_points(group="costguard.answer_stores")} | dict(SCHEMES)
+    if scheme not in schemes:
+        raise ConfigError(f"store={store!r}: the schemes are {', '.join(f'{name}://' for name in sorted(schemes))}")
+    opened: AnswerStore = resolve_name(schemes[scheme])(store)
+    return opened

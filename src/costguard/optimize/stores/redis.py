@@ -1,0 +1,90 @@
+"""Answers in Redis or Valkey, for all hosts. They end with the server's own time to live."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from importlib import import_module
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from ...errors import ConfigError, MissingExtraError
+from ._away import Away
+
+ANSWER: Final = 0.25
+"""Seconds for a connection, and for an answer."""
+NAMESPACE: Final = "costguard:answers"
+
+
+class RedisStore:
+    """Keeps answers on a server. Its ``maxmemory`` with a policy such as ``allkeys-lru`` bounds them.
+
+    Args:
+        url: ``redis://`` or ``rediss://``, with redis-py's options.
+        namespace: what its keys begin with.
+    """
+
+    inline = False
+
+    def __init__(self, url: str, namespace: str = NAMESPACE) -> None:
+        try:
+            driver: Any = import_module("redis")
+        except ImportError as error:
+            raise MissingExtraError("redis") from error
+        parts = urlsplit(url)
+        where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        try:
+            self._client: Any = driver.Redis.from_url(url, socket_timeout=ANSWER, socket_connect_timeout=ANSWER)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"store {where}: {error}") from error
+        self._errors: tuple[type[Exception], ...] = (driver.exceptions.RedisError, OSError)
+        self._namespace = namespace
+        self._away = Away(where)
+
+    def get(self, key: str, now: float) -> str | None:  # noqa: ARG002 - the server ends what has expired
+        """See `costguard.ports.AnswerStore.get`."""
+        if self._away:
+            return None
+        try:
+            found = self._client.get(f"{self._namespace}:{key}")
+        except self._errors as error:
+            self._away.note(error)
+            return None
+        return None if found is None else bytes(found).decode("utf-8", "replace")
+
+    def put(self, key: str, text: str, expires: float) -> None:
+        """See `costguard.ports.AnswerStore.put`."""
+        left = round((expires - time.time()) * 1000)
+        if self._away or left <= 0:
+            return
+        try:
+            self._client.set(f"{self._namespace}:{key}", text.encode(), px=left)
+        except self._errors as error:
+            self._away.note(error)
+
+    def clear(self) -> None:
+        """See `costguard.ports.AnswerStore.clear`."""
+        for key in self._client.scan_iter(match=f"{self._namespace}:[0-9a-f]*", count=1000):
+            self._client.unlink(key)
+
+    def secret(self) -> bytes | None:
+        """See `costguard.ports.AnswerStore.secret`."""
+        if self._away:
+            return None
+        name = f"{self._namespace}:secret"
+        try:
+            self._client.set(name, secrets.token_bytes(32), nx=True)
+            found = self._client.get(name)
+        except self._errors as error:
+            self._away.note(error)
+            return None
+        return None if found is None else bytes(found)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+def open_redis(url: str) -> RedisStore:
+    """``redis://host/0``."""
+    return RedisStore(url)

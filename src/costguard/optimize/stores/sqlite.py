@@ -1,0 +1,133 @@
+"""Answers in an SQLite file, for all processes of one host and across restarts."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from ...errors import ConfigError
+from ._away import Away
+from .memory import entries_of
+
+ENTRIES: Final = 100_000
+_PRUNE_EVERY: Final = 100
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, text TEXT NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS answers_expires ON answers (expires);
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+class SQLiteStore:
+    """Keeps answers in a file that only its owner may read.
+
+    Args:
+        path: the file; it is made when it does not exist.
+        entries: answers kept at most; those that expire first make room.
+    """
+
+    inline = False
+
+    def __init__(self, path: str | os.PathLike[str], entries: int = ENTRIES) -> None:
+        self._path = Path(path).absolute()
+        self._most = entries
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._inherited: sqlite3.Connection | None = None
+        self._pid = os.getpid()
+        self._puts = 0
+        self._away = Away(str(self._path))
+        try:
+            with self._lock:
+                self._connected()
+        except (sqlite3.Error, OSError) as error:
+            raise ConfigError(f"store {self._path}: {error}") from error
+
+    def get(self, key: str, now: float) -> str | None:
+        """See `costguard.ports.AnswerStore.get`."""
+        if self._away:
+            return None
+        try:
+            with self._lock:
+                row = self._connected().execute(
+                    "SELECT text FROM answers WHERE key = ? AND expires > ?", (key, now)
+                ).fetchone()  # fmt: skip
+        except (sqlite3.Error, OSError) as error:
+            self._away.note(error)
+            return None
+        return None if row is None else str(row[0])
+
+    def put(self, key: str, text: str, expires: float) -> None:
+        """See `costguard.ports.AnswerStore.put`."""
+        if self._away:
+            return
+        try:
+            with self._lock:
+                connection = self._connected()
+                connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (key, text, expires))
+                self._puts += 1
+                if self._puts % _PRUNE_EVERY == 1 or self._most < _PRUNE_EVERY:
+                    connection.execute(
+                        "DELETE FROM answers WHERE key IN"
+                        " (SELECT key FROM answers ORDER BY expires DESC LIMIT -1 OFFSET ?)",
+                        (self._most,),
+                    )
+        except (sqlite3.Error, OSError) as error:
+            self._away.note(error)
+
+    def clear(self) -> None:
+        """See `costguard.ports.AnswerStore.clear`."""
+        with self._lock:
+            self._connected().execute("DELETE FROM answers")
+
+    def secret(self) -> bytes | None:
+        """See `costguard.ports.AnswerStore.secret`."""
+        if self._away:
+            return None
+        try:
+            with self._lock:
+                connection = self._connected()
+                fresh = secrets.token_bytes(32)
+                connection.execute("INSERT OR IGNORE INTO settings VALUES ('secret', ?)", (fresh,))
+                row = connection.execute("SELECT value FROM settings WHERE name = 'secret'").fetchone()
+        except (sqlite3.Error, OSError) as error:
+            self._away.note(error)
+            return None
+        return bytes(row[0])
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._pid != os.getpid():
+            # A connection must not be used on both sides of a fork, nor closed on the child's.
+            self._inherited, self._connection, self._pid = self._connection, None, os.getpid()
+        if self._connection is None:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            connection = sqlite3.connect(self._path, timeout=2.0, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.executescript(_SCHEMA)
+            self._connection = connection
+        return self._connection
+
+
+def open_sqlite(url: str) -> SQLiteStore:
+    """``sqlite:///relative.db``, ``sqlite:////absolute/path.db``, with ``?entries=1000``.
+
+    Raises:
+        ConfigError: there is no path, or the file cannot be opened.
+    """
+    path = unquote(urlsplit(url).path)[1:]
+    if not path:
+        raise ConfigError(f"store={url!r}: name a file, as in sqlite:///answers.db")
+    return SQLiteStore(path, entries_of(url, ENTRIES))
