@@ -30,6 +30,7 @@ class Spend:
         unpriced_calls: of which some part had no price and is not in `cost`.
         refused_calls: calls that a budget refused before they were sent.
         would_block_calls: calls that observe mode let through though a budget would have refused them.
+        saved: US dollars that they would have cost more without the cache and other optimisations.
     """
 
     cost: Decimal
@@ -40,6 +41,7 @@ class Spend:
     unpriced_calls: int
     refused_calls: int
     would_block_calls: int
+    saved: Decimal = Decimal(0)
 
     def __str__(self) -> str:
         least = "at least " if self.unpriced_calls else ""
@@ -319,6 +321,7 @@ def spend_of(total: Tally) -> Spend:
         unpriced_calls=total.unpriced,
         refused_calls=total.refused,
         would_block_calls=total.would_block,
+        saved=decimal_usd(total.saved),
     )
 
 

@@ -27,6 +27,7 @@ class Tally:
     unpriced: int = 0
     refused: int = 0
     would_block: int = 0
+    saved: Nano = 0
 
     def add(self, event: CostEvent) -> None:
         """Count one call in."""
@@ -41,6 +42,7 @@ class Tally:
         self.estimated += event.cost.estimated
         self.unpriced += bool(event.cost.unpriced)
         self.would_block += bool(event.would_block)
+        self.saved += event.saved
 
     def merge(self, other: Tally) -> None:
         """Count another tally in."""
@@ -52,6 +54,7 @@ class Tally:
         self.unpriced += other.unpriced
         self.refused += other.refused
         self.would_block += other.would_block
+        self.saved += other.saved
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,15 @@ async def async_iterator(question: str) -> AsyncIterator[str]:
     yield question
 
 
+@costguard.budgeted("cached", cache="10m")
+def cached(question: str) -> str:
+    return question
+
+
+costguard.configure(cache=costguard.Cache("sqlite:///answers.db", features=["faq"], ttl=60, apart=("tenant",)))
+assert_type(costguard.Cache().stats, costguard.CacheStats)
+
+
 @costguard.budgeted("generic")
 def same(value: T) -> T:
     return value

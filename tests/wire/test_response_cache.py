@@ -83,7 +83,7 @@ def _chat_bytes(client: openai.OpenAI) -> Any:
 
 def _chat_lines(client: openai.OpenAI) -> Any:
     with client.chat.completions.with_streaming_response.create(**CHAT, stream=True) as response:
-        return [line for line in response.iter_lines() if '"choices": []' not in line]
+        return [line for line in response.iter_lines() if line and '"choices": []' not in line]
 
 
 def _response(client: openai.OpenAI) -> Any:
@@ -349,9 +349,7 @@ def test_keys_tenants_and_credentials_keep_answers_apart(
     assert 1 == cache.stats.hits
 
 
-def test_a_block_decides_for_itself(
-    recorder: Recorder, client: openai.OpenAI, provider: LoopbackProvider
-) -> None:
+def test_a_block_decides_for_itself(recorder: Recorder, client: openai.OpenAI, provider: LoopbackProvider) -> None:
     """Without any set-up ``cache=True`` is enough, and ``cache=False`` has a call sent whatever is around it."""
     clock = FakeClock()
     costguard.configure(exporters=[recorder], clock=clock)
