@@ -1,0 +1,97 @@
+"""Models that could do what some calls did: as far as their records tell, and careful where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from .._catalog import Catalog
+from .._models import Model
+from .._rates import price_at
+from .._types import CostEvent, Unit
+from ..errors import ConfigError
+
+UNSEEN: Final = ("schema", "tools", "vision")
+"""What a request may have asked for that its record does not show: taken as used wherever the model that served could
+do it."""
+
+_SEEN: Final = {
+    "cache_read": "caching",
+    "cache_write": "caching",
+    "cache_write_1h": "caching",
+    "cache_write_12h": "caching",
+    "input_audio": "audio_in",
+    "cache_read_audio": "audio_in",
+    "output_audio": "audio_out",
+    "input_image": "vision",
+    "cache_read_image": "vision",
+    "reasoning": "reasoning",
+    "web_searches": "search",
+}
+"""Units of a bill with the capability that they prove. A cache that is not there costs money, and no answer."""
+_ONLY_MONEY: Final = frozenset({"caching"})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that calls might move to, as `provider` sells it."""
+
+    provider: str
+    model: Model
+
+    @property
+    def name(self) -> str:
+        """The provider and the model, as price entries spell them."""
+        return f"{self.provider}/{self.model.id}"
+
+
+def named(catalog: Catalog, names: Iterable[str], at: float) -> list[Candidate]:
+    """The models that a user means by ``provider/model`` or ``provider:model``.
+
+    Raises:
+        ConfigError: a name says no provider, or is not in the price lists.
+    """
+    found = []
+    for name in names:
+        provider, sign, model = name.replace(":", "/", 1).partition("/")
+        if not sign:
+            raise ConfigError(f"candidate {name!r}: say whose it is, such as 'openai/gpt-4o-mini'")
+        match = catalog.match(provider, model, at)
+        if match is None or match.estimated:
+            near = f"; did you mean {provider}/{match.model.id}?" if match else ""
+            raise ConfigError(f"candidate {name!r} is not in the price lists{near}")
+        found.append(Candidate(provider, match.model))
+    return found
+
+
+def current(catalog: Catalog, provider: str, at: float) -> list[Candidate]:
+    """Every model of a provider's that can be called now and has a price for text."""
+    return [
+        Candidate(provider, model)
+        for model in catalog.models(provider)
+        if model.current(at) and not model.free and {"input", "output"} <= price_at(model.prices, at).rates.keys()
+    ]
+
+
+def needs(units: Iterable[Unit], served: Model | None, without: Sequence[str] = ()) -> frozenset[str]:
+    """The capabilities that calls with these units on their bill used, or may have used."""
+    seen = {_SEEN[unit] for unit in units if unit in _SEEN} - _ONLY_MONEY
+    unseen = {cap for cap in UNSEEN if served is not None and cap in served.caps}
+    return frozenset((seen | unseen) - set(without))
+
+
+def fits(event: CostEvent, model: Model) -> bool:
+    """Whether a call is within a model's sizes."""
+    return all(
+        (model.context is None or usage.input_tokens + usage.output_tokens <= model.context)
+        and (model.max_output is None or usage.output_tokens <= model.max_output)
+        for usage in event.usages
+    )
+
+
+def is_text(event: CostEvent) -> bool:
+    """Whether a call is of the kind that another chat model could answer, and has a bill to price again."""
+    return event.call.operation in ("chat", "text_completion", "interactions") and any(
+        usage.counts for usage in event.usages
+    )
