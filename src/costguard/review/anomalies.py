@@ -3,7 +3,7 @@
 A day is compared with the same weekday of the last eight weeks, or with the last two weeks where there are not yet four
 such weekdays. It stands out when it is further above their median than `FAR` times their scatter (the median absolute
 deviation, made comparable with a standard deviation; at least a twentieth of the median, so that a flat line is not
-upset by a cent) and when the difference is worth looking at. Days in a row are told as one.
+upset by a cent). Days in a row are told as one, if the difference is worth looking at.
 """
 
 from __future__ import annotations
@@ -86,12 +86,16 @@ def jumps(spent: Mapping[str, Series], since: date, until: date, *, worth: Nano 
     for name, days in sorted(spent.items()):
         own = days.trimmed()
         new = (own.first - days.first).days >= FEWEST_DAYS
-        judged = [_judged(own, index, worth) for index in range(len(own.nano)) if since <= own.day(index) < until]
+        judged = [_judged(own, index) for index in range(len(own.nano)) if since <= own.day(index) < until]
         watched += sum(1 for one in judged if one is not None)
         unknown += sum(1 for one in judged if one is None)
         if new and own.first >= since and judged:
             found += _newcomer(name, own.before(until), worth)
-        found += _joined(name, [one for one in judged if one is not None and one.excess])
+        found += [
+            jump
+            for jump in _joined(name, [one for one in judged if one is not None and one.far])
+            if jump.excess >= worth
+        ]
     return Watch(tuple(sorted(found, key=lambda one: (-one.excess, one.first, one.name))), watched, unknown)
 
 
@@ -100,17 +104,17 @@ class _Day:
     day: date
     spent: Nano
     usual: Nano
-    excess: bool
+    far: bool
 
 
-def _judged(days: Series, index: int, worth: Nano) -> _Day | None:
+def _judged(days: Series, index: int) -> _Day | None:
     before = _compared(days.nano, index)
     if before is None:
         return None
     usual = median(before)
     scatter = max(_MAD * median([abs(one - usual) for one in before]), usual / 20)
     spent = days.nano[index]
-    far = spent - usual > FAR * scatter and spent - usual >= worth
+    far = spent - usual > FAR * scatter
     return _Day(days.day(index), spent, round(usual), far)
 
 

@@ -212,7 +212,7 @@ class _Replay:
             said["downgraded"] += 1
             said["downgraded_saved"] += event.cost.nano - cost
         soft = [leg for leg in legs if not leg.hard]
-        over = [one for one in self._ledger.balances(soft) if one.spent + one.held > one.leg.limit]
+        over = [one for one in self._ledger.balances(soft) if one.spent + cost > one.leg.limit]
         said["warned"] += int(bool(over))
 
     def _refuse(self, event: CostEvent, refused: Refused) -> None:

@@ -114,34 +114,21 @@ def _columns(key: _Key, row: _Row) -> dict[str, Any]:
     cost = format(Decimal(row.pico).scaleb(-12), "f") if row.priced else ""
     quantity = row.quantity if row.priced else ""
     unit = "Tokens" if meter in TOKEN_UNITS or meter == "reported" else "Units"
-    name = _NAMES.get(provider, provider)
     tags = {"environment": environment, "feature": feature, "team": team}
     return {
+        **_always(provider),
         **dict.fromkeys(("BilledCost", "EffectiveCost", "ListCost", "ContractedCost"), cost),
-        "BillingCurrency": "USD",
         "BillingPeriodStart": _instant(month),
         "BillingPeriodEnd": _instant(month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)),
         "ChargePeriodStart": _instant(start),
         "ChargePeriodEnd": _instant(datetime.fromtimestamp(start.timestamp() + 86_400, UTC)),
-        "ChargeCategory": "Usage",
         "ChargeDescription": f"Estimate by costguard: {model}, {_meter(meter)}",
-        "ChargeFrequency": "Usage-Based",
-        "BillingAccountId": provider,
-        "BillingAccountName": name,
-        "InvoiceIssuerName": name,
-        "ProviderName": name,
-        "PublisherName": name,
-        "ServiceCategory": "AI and Machine Learning",
-        "ServiceSubcategory": "Generative AI",
-        "ServiceName": f"{name} API",
         "SkuId": f"{provider}/{model}" if row.priced else "",
         "SkuMeter": _meter(meter) if row.priced else "",
         "SkuPriceId": f"{entry}/{meter}" if row.priced and entry else "",
         "PricingCategory": "Standard" if tier == STANDARD else "Other",
-        "PricingQuantity": quantity,
-        "PricingUnit": unit if row.priced else "",
-        "ConsumedQuantity": quantity,
-        "ConsumedUnit": unit if row.priced else "",
+        **dict.fromkeys(("PricingQuantity", "ConsumedQuantity"), quantity),
+        **dict.fromkeys(("PricingUnit", "ConsumedUnit"), unit if row.priced else ""),
         "Tags": json.dumps({tag: value for tag, value in tags.items() if value}, sort_keys=True),
         "x_Calls": row.calls,
         "x_CostSource": "reported" if meter == "reported" else "catalog" if row.priced else "none",
@@ -150,6 +137,21 @@ def _columns(key: _Key, row: _Row) -> dict[str, Any]:
         "x_FocusVersion": VERSION,
         "x_Model": _plain(model),
         "x_Quantity": row.quantity,
+    }
+
+
+def _always(provider: str) -> dict[str, str]:
+    """What every row of a provider says."""
+    name = _NAMES.get(provider, provider)
+    return {
+        "BillingCurrency": "USD",
+        "ChargeCategory": "Usage",
+        "ChargeFrequency": "Usage-Based",
+        "BillingAccountId": provider,
+        **dict.fromkeys(("BillingAccountName", "InvoiceIssuerName", "ProviderName", "PublisherName"), name),
+        "ServiceCategory": "AI and Machine Learning",
+        "ServiceSubcategory": "Generative AI",
+        "ServiceName": f"{name} API",
     }
 
 
