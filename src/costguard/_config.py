@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from ._budget import Budget
 from ._catalog import Catalog
 from ._clock import SteadyClock
-from ._environment import Environment
+from ._environment import Environment, home
 from ._executors import Executors
 from ._fingerprint import Fingerprints, machine_key
 from ._guard import Guard, Mode
@@ -47,7 +47,7 @@ class Costguard:
     """
 
     def __init__(self) -> None:
-        self.catalog = Catalog(load_prices)
+        self.catalog = Catalog(_load_prices)
         self.patches = Patches(lambda: self._guard)
         self.executors = Executors()
         self.followers: list[Callable[[Guard], None]] = []
@@ -118,6 +118,15 @@ class Costguard:
         if before is not None:
             _leave(before, kept)
         return guard
+
+    def prices(self) -> Catalog:
+        """The catalog with what the configuration file says of prices, for commands that need no ledger and no guard.
+
+        Raises:
+            ConfigError: the environment or the file is malformed.
+        """
+        _price(self.catalog, settings(environment()))
+        return self.catalog
 
     @property
     def instrumented(self) -> bool:
@@ -196,6 +205,10 @@ def _told_of(setup: Setup, setting: str) -> Iterator[None]:
     except ConfigError as error:
         source = setup.sources[setting]
         raise error if source == ARGUMENT else ConfigError(f"{source}: {error}") from None
+
+
+def _load_prices(provider: str) -> Mapping[str, Any] | None:
+    return load_prices(provider, home(os.environ) / "prices")
 
 
 def _price(catalog: Catalog, file: Settings) -> None:

@@ -32,7 +32,8 @@ class Environment:
         on_unknown_price: ``COSTGUARD_ON_UNKNOWN_PRICE``: ``estimate`` or ``raise``.
         executors: ``COSTGUARD_EXECUTORS``: as `instrument` takes it.
         budget: ``COSTGUARD_BUDGET``: a limit on all calls, such as ``$5/day``, beside every other budget.
-        home: ``COSTGUARD_HOME``: where costguard keeps what belongs to this machine, such as the key of fingerprints.
+        home: ``COSTGUARD_HOME``: where costguard keeps what belongs to this machine, such as the key of fingerprints
+            and updated prices.
         run: ``COSTGUARD_RUN``, set by ``costguard run``: the folder of the run that this process is part of.
         cap: ``COSTGUARD_RUN_BUDGET``, set by it too: what all processes of the run may cost together.
     """
@@ -73,7 +74,7 @@ class Environment:
             on_unknown_price=_choice(env, "COSTGUARD_ON_UNKNOWN_PRICE", UNKNOWN_PRICE),
             executors=_flag(env, "COSTGUARD_EXECUTORS"),
             budget=_budget(env, "COSTGUARD_BUDGET"),
-            home=_home(env),
+            home=home(env),
             run=Path(run) if run else None,
             # All processes of the run share its books, and no other run does. They wait for each other's holds.
             cap=_budget(env, "COSTGUARD_RUN_BUDGET", name=Path(run).name, wait=_PATIENCE) if run else None,
@@ -96,7 +97,8 @@ def _flag(env: Mapping[str, str], name: str) -> bool | None:
     return value.strip().lower() in _TRUE
 
 
-def _home(env: Mapping[str, str]) -> Path:
+def home(env: Mapping[str, str]) -> Path:
+    """Where costguard keeps what belongs to this machine."""
     if named := env.get("COSTGUARD_HOME"):
         return Path(named)
     # Unlike `Path.expanduser`, this does not fail for a user without a home.

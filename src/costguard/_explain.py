@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from ._money import PICO_PER_NANO
 from ._rates import TOKEN_UNITS, Sheet
 from ._types import Cost, Nano, Unit, Usage
+
+UNKNOWN: Final = "no price is known"
+"""The note of a line that is not in the sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ def lines(sheet: Sheet, counts: Mapping[Unit, int]) -> list[Line]:
 def _line(sheet: Sheet, unit: Unit, count: int, threshold: int, rates: Mapping[Unit, int]) -> Line:
     if unit not in rates:
         odd = sheet.odd_cost(unit, count)
-        note = "no price is known" if odd is None else "a rate that is not whole per unit, or a variant's stand-in"
+        note = UNKNOWN if odd is None else "a rate that is not whole per unit, or a variant's stand-in"
         return Line(unit, count, None, odd or 0, note, sheet.entry)
     notes = []
     source = sheet.sources.get(unit, unit)

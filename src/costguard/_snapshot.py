@@ -13,20 +13,47 @@ from pathlib import Path
 from typing import Any, Final
 
 from ._catalog import Catalog
+from ._pricebook import problems
+from ._shield import log
 from .errors import ConfigError
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
-def load(provider: str) -> Mapping[str, Any] | None:
-    """The raw price file of a provider, None when there is none."""
+def load(provider: str, updated: Path | None = None) -> Mapping[str, Any] | None:
+    """The raw price file of a provider, None when there is none.
+
+    Args:
+        provider: its name in the catalog.
+        updated: a folder with newer files, as `costguard prices update` writes it. Of two files the one that was
+            checked last counts, so that neither an old update nor an old package hides newer prices.
+    """
     if not _NAME.fullmatch(provider):
         return None
     file = files("costguard") / "prices" / f"{provider}.json"
-    if not file.is_file():
-        return None
-    raw: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    raw: Mapping[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    newer = _updated(updated / f"{provider}.json") if updated is not None else None
+    if newer is not None and (raw is None or newer["checked"] > raw["checked"]):
+        return newer
     return raw
+
+
+def _updated(path: Path) -> Mapping[str, Any] | None:
+    """An updated file, None when there is none; one that was damaged since it was written is told of and not used."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        return None
+    try:
+        raw = json.loads(text)
+        wrong = problems(raw)
+    except ValueError as error:
+        wrong = [str(error)]
+    if wrong:
+        log.error("%s is no price file and is not used (%s): run `costguard prices update` again", path, wrong[0])
+        return None
+    known: Mapping[str, Any] = raw
+    return known
 
 
 def providers() -> list[str]:
