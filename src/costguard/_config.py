@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from ._environment import Environment, home
 from ._executors import Executors
 from ._fingerprint import Fingerprints, machine_key
 from ._guard import Guard, Mode
+from ._leaving import Leaving
 from ._patch import Patches
 from ._settings import Settings, find, load
 from ._settlements import OnAlert
@@ -56,7 +56,7 @@ class Costguard:
         self.assumed_exporters: tuple[str, ...] = ()
         self._guard: Guard | None = None
         self._lock = threading.RLock()
-        self._at_exit = False
+        self._leaving = Leaving(self._exit)
 
     @property
     def guard(self) -> Guard:
@@ -112,9 +112,7 @@ class Costguard:
                 follow(guard)
             before, self._guard = self._guard, guard
             self.setup, self.settings = setup, file
-            if not self._at_exit:
-                self._at_exit = True
-                atexit.register(self._exit)
+            self._leaving.arm()
         if before is not None:
             _leave(before, kept)
         return guard
