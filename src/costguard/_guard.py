@@ -27,7 +27,7 @@ from ._settlements import OnAlert, Seen, Settlements, event_of, kind_of
 from ._shield import log, shielded
 from ._types import Balance, Call, Cost, Granted, Hold, Leg, Outcome, Refused, Usage
 from ._waiting import TaskPlace, ThreadPlace, Ticket, apause, pause
-from .errors import BudgetExceededError
+from .errors import BudgetExceededError, LedgerUnavailableError
 from .optimize import Cache, Shortcut
 from .ports import Exporter, Journal, Ledger, Provider, Reader, Request
 
@@ -198,6 +198,9 @@ class Guard:
         except BudgetExceededError as error:
             self._refused(meter, error)
             raise
+        except LedgerUnavailableError as error:
+            self._unanswered(meter, error)
+            raise
         finally:
             if place is not None:
                 self.settlements.lines.leave(place.ticket)
@@ -236,6 +239,9 @@ class Guard:
             return cast("T", done.value)
         except BudgetExceededError as error:
             self._refused(meter, error)
+            raise
+        except LedgerUnavailableError as error:
+            self._unanswered(meter, error)
             raise
         finally:
             if place is not None:
@@ -459,6 +465,13 @@ class Guard:
             if meter.hold is None:
                 ending = Ending(meter, Cost(0), (), "refused", type(error).__name__)
                 self.settlements.tell(event_of(ending, self.clock()), meter.watches)
+
+    def _unanswered(self, meter: Meter, error: LedgerUnavailableError) -> None:
+        """A call that was not sent because nobody knows whether it was granted: give back what may be held."""
+        with shielded("giving back what a lost answer may have granted"):
+            hold = meter.reservation.uncounted() if error.unsure and meter.hold is None else None
+            if hold is not None:
+                self.settlements.give_back(hold, local=False)
 
     def _warn(self, message: str, error: BudgetExceededError) -> None:
         if self._seen.first((message, error.budget, error.refusals[0].leg.window)):

@@ -77,6 +77,7 @@ class Reservation:
         proven: whether the hold is an upper bound of what the provider can bill.
         would_block: budgets that would have refused the call in observe mode.
         down: the policy the call goes by because the ledger is away, None while it is there.
+        unsure: whether the ledger may hold money for it all the same.
     """
 
     __slots__ = (
@@ -91,6 +92,7 @@ class Reservation:
         "hold",
         "plan",
         "proven",
+        "unsure",
         "would_block",
     )
 
@@ -107,6 +109,7 @@ class Reservation:
         self.proven = True
         self.would_block: tuple[str, ...] = ()
         self.down: OnLedgerDown | None = None
+        self.unsure = False
 
     @property
     def strict(self) -> bool:
@@ -187,6 +190,7 @@ class Reservation:
         policies = {budget.on_ledger_down for budget in budgets}
         if not self.plan.observe and ("closed" in policies or self.down is not None):
             raise error
+        self.unsure = error.unsure
         self.down = "local" if "local" in policies and not self.plan.observe else "open"
         if self.down == "open":
             return None

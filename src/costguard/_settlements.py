@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from ._book import IdempotencyConflictError
 from ._exports import Exports, Watches
 from ._habits import Habits, Kind
 from ._meter import Ending, Meter
@@ -109,7 +111,8 @@ class Settlements:
             return
 
         def deed() -> None:
-            self.crossed(self._ledger.release(hold.id))
+            with suppress(KeyError):  # where nobody knows whether it was granted, perhaps it was not
+                self.crossed(self._ledger.release(hold.id))
             self.lines.wake([leg.budget for leg in hold.legs])
 
         self._book(deed)
@@ -157,11 +160,17 @@ class Settlements:
             self.local.release(ending.meter.id)
         elif reservation.down == "local":
             self.local.settle(ending.meter.id, nano)
-        if hold is None or ending.released:
+        if hold is None:
+            return
+        if ending.released:
+            if reservation.unsure:
+                self.give_back(hold, local=False)
             return
 
         def deed(hold: Hold = hold) -> None:
-            self._ledger.reserve(hold)
+            # Where only the answer was lost, it is held already, with other figures.
+            with suppress(IdempotencyConflictError):
+                self._ledger.reserve(hold)
             self.crossed(self._ledger.settle(hold.id, nano))
 
         self._writer.put(deed)

@@ -46,7 +46,13 @@ class MissingExtraError(CostguardError, ImportError):
 
 
 class LedgerUnavailableError(CostguardError):
-    """The ledger could not be reached, and the budget's policy is not to spend blindly."""
+    """The ledger could not be reached, and the budget's policy is not to spend blindly.
+
+    Attributes:
+        unsure: whether what was asked of it may have been done all the same, its answer lost on the way.
+    """
+
+    unsure = False
 
 
 class JournalUnavailableError(CostguardError):

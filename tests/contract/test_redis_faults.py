@@ -6,7 +6,6 @@ import logging
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from costguard.errors import ConfigError, LedgerUnavailableError, MissingExtraEr
 from costguard.ledgers import _redis_link, open_ledger
 from costguard.ledgers.redis import RedisLedger
 
+from .proxy import DroppingProxy
 from .servers import RedisServer, command, fresh
 
 LEG = Leg("b", "w", 100)
@@ -164,7 +164,7 @@ def test_a_port_where_nobody_listens_is_told_at_once() -> None:
 
 def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_is_held_twice(shared: RedisServer) -> None:
     """The script ran, the connection broke before its answer came: each step with the same figures counts once."""
-    with _DroppingProxy(shared.port) as proxy:
+    with DroppingProxy(shared.port) as proxy:
         ledger = RedisLedger(f"redis://127.0.0.1:{proxy.port}/0", namespace=fresh())
         ledger.reserve(hold("first", 1))
         for step in (
@@ -182,56 +182,6 @@ def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_is_held_twice(sha
         assert Granted() == ledger.reserve(same)
         assert (12, 8) == books(ledger)
         ledger.close()
-
-
-class _DroppingProxy:
-    """Passes bytes on, but closes the connection instead of passing on an answer while `drops` is above zero."""
-
-    def __init__(self, port: int) -> None:
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self._to = port
-        self.port = self._server.getsockname()[1]
-        self.drops = 0
-        self._threads: list[threading.Thread] = []
-
-    def __enter__(self) -> _DroppingProxy:
-        self._run(self._accept)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        for thread in self._threads:
-            thread.join(5)
-
-    def _run(self, work: Callable[[], None]) -> None:
-        self._threads.append(threading.Thread(target=work, daemon=True))
-        self._threads[-1].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client = self._server.accept()[0]
-            except OSError:
-                return
-            self._run(lambda client=client: self._serve(client))
-
-    def _serve(self, client: socket.socket) -> None:
-        server = socket.create_connection(("127.0.0.1", self._to))
-        self._run(lambda: self._pass_back(server, client))
-        while request := client.recv(65536):
-            server.sendall(request)
-        # The other thread waits for an answer: this wakes it, and it closes both.
-        server.shutdown(socket.SHUT_RDWR)
-
-    def _pass_back(self, server: socket.socket, client: socket.socket) -> None:
-        with server, client:
-            while answer := server.recv(65536):
-                if self.drops:
-                    self.drops -= 1
-                    client.shutdown(socket.SHUT_RDWR)
-                else:
-                    client.sendall(answer)
 
 
 # -- servers that forget
@@ -326,6 +276,42 @@ def test_a_restart_loses_nothing_with_appendonly_and_is_noticed_without(
         with pytest.raises(LedgerUnavailableError, match="lost writes"):
             ledger.reserve(hold("h", 30))
     ledger.close()
+
+
+def test_a_failover_that_loses_writes_is_noticed(make: Callable[..., RedisServer], tmp_path: Path) -> None:
+    """A replica is promoted that had not heard of the last settlement, and clients are led to it: nothing is reserved
+    on books that say too little, open calls are booked there when they end, and somebody has to say to go on."""
+    primary = make()
+    folder = tmp_path / "replica"
+    folder.mkdir()
+    replica = RedisServer(folder).start()
+    command(replica.url, "REPLICAOF", "127.0.0.1", str(primary.port))
+    try:
+        with DroppingProxy(primary.port) as proxy:
+            ledger = RedisLedger(f"redis://127.0.0.1:{proxy.port}/0")
+            for id, amount in (("first", 30), ("open", 20)):
+                ledger.reserve(hold(id, amount))
+            ledger.settle("first", 25)
+            assert command(primary.url, "WAIT", "1", "60000") == 1
+            # The primary is cut off from here on, and does not know it.
+            command(replica.url, "REPLICAOF", "NO", "ONE")
+            ledger.reserve(hold("unheard", 40))
+            ledger.settle("unheard", 40)
+            assert (65, 20) == books(ledger)
+            primary.kill()
+            proxy.to = replica.port
+            with pytest.raises(LedgerUnavailableError, match="lost writes"):
+                ledger.reserve(hold("next"))
+            assert (25, 20) == books(ledger)
+            ledger.settle("open", 15)
+            with pytest.raises(LedgerUnavailableError, match="lost writes"):
+                ledger.reserve(hold("next"))
+            ledger.accept_loss()
+            assert Granted() == ledger.reserve(hold("next"))
+            assert (40, 10) == books(ledger)
+            ledger.close()
+    finally:
+        replica.stop()
 
 
 # -- servers that refuse

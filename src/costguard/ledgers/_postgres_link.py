@@ -198,4 +198,6 @@ class Link:
             hint = f"it may take {self.timeout:g} s: check its load and the network, or raise ?timeout= in its URL"
         else:
             hint = "check that the server runs, and the address, user, password and database in its URL"
-        return LedgerUnavailableError(f"the ledger {self.where} cannot be used: {error}; {hint}")
+        unavailable = LedgerUnavailableError(f"the ledger {self.where} cannot be used: {error}; {hint}")
+        unavailable.unsure = isinstance(error, LostError) and not isinstance(error, CrowdedError)
+        return unavailable

@@ -271,7 +271,10 @@ class Link:
     def _unavailable(self, error: Exception) -> LedgerUnavailableError:
         text = f"{type(error).__name__} {error}"
         hint = next((hint for word, hint in _HINTS.items() if word in text), None)
-        if isinstance(error, self._transport):
+        lost = isinstance(error, self._transport)
+        if lost:
             hint = hint or "check that the server runs and can be reached from here"
         hint = hint or "check that it is Redis or Valkey 6.2 or newer"
-        return LedgerUnavailableError(f"the ledger {self.where} cannot be used: {error}; {hint}")
+        unavailable = LedgerUnavailableError(f"the ledger {self.where} cannot be used: {error}; {hint}")
+        unavailable.unsure = lost
+        return unavailable
