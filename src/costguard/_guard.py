@@ -195,11 +195,8 @@ class Guard:
                     value, advance = error, flow.throw
         except StopIteration as done:
             return cast("T", done.value)
-        except BudgetExceededError as error:
-            self._refused(meter, error)
-            raise
-        except LedgerUnavailableError as error:
-            self._unanswered(meter, error)
+        except (BudgetExceededError, LedgerUnavailableError) as error:
+            self._not_sent(meter, error)
             raise
         finally:
             if place is not None:
@@ -237,11 +234,8 @@ class Guard:
                     value, advance = error, flow.throw
         except StopIteration as done:
             return cast("T", done.value)
-        except BudgetExceededError as error:
-            self._refused(meter, error)
-            raise
-        except LedgerUnavailableError as error:
-            self._unanswered(meter, error)
+        except (BudgetExceededError, LedgerUnavailableError) as error:
+            self._not_sent(meter, error)
             raise
         finally:
             if place is not None:
@@ -460,17 +454,15 @@ class Guard:
             return self.fingerprints.of(sdk, request)
         return ""
 
-    def _refused(self, meter: Meter, error: BudgetExceededError) -> None:
-        with shielded("noting a refused call"):
-            if meter.hold is None:
+    def _not_sent(self, meter: Meter, error: BudgetExceededError | LedgerUnavailableError) -> None:
+        if meter.hold is not None:
+            return  # it was sent, and this came out of it
+        with shielded("noting a call that was not sent"):
+            if isinstance(error, BudgetExceededError):
                 ending = Ending(meter, Cost(0), (), "refused", type(error).__name__)
                 self.settlements.tell(event_of(ending, self.clock()), meter.watches)
-
-    def _unanswered(self, meter: Meter, error: LedgerUnavailableError) -> None:
-        """A call that was not sent because nobody knows whether it was granted: give back what may be held."""
-        with shielded("giving back what a lost answer may have granted"):
-            hold = meter.reservation.uncounted() if error.unsure and meter.hold is None else None
-            if hold is not None:
+            elif error.unsure and (hold := meter.reservation.uncounted()) is not None:
+                # Nobody knows whether it was granted.
                 self.settlements.give_back(hold, local=False)
 
     def _warn(self, message: str, error: BudgetExceededError) -> None:
