@@ -17,6 +17,25 @@ _PATIENCE: Final = 30.0
 _FALSE: Final = ("", "0", "false", "no", "off")
 
 
+VARIABLES: Final = (
+    "COSTGUARD_BUDGET",
+    "COSTGUARD_CONFIG",
+    "COSTGUARD_DISABLED",
+    "COSTGUARD_ENVIRONMENT",
+    "COSTGUARD_EXECUTORS",
+    "COSTGUARD_EXPORTERS",
+    "COSTGUARD_HOME",
+    "COSTGUARD_JOURNAL",
+    "COSTGUARD_LEDGER",
+    "COSTGUARD_MODE",
+    "COSTGUARD_ON_UNKNOWN_PRICE",
+    "COSTGUARD_RUN",
+    "COSTGUARD_RUN_BUDGET",
+    "COSTGUARD_TAGS",
+)
+"""Every variable that is read, so that the others which look like one of ours can be told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """The variables, None and empty where they are not set. A configuration file is weaker, an argument is stronger.

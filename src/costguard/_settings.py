@@ -16,6 +16,7 @@ from ._budget import Budget, budget, clean_tags
 from ._keys import Day, Either, Flag, Free, Number, Place, Several, Table, Text
 from ._own import UNITS
 from .errors import ConfigError
+from .ledgers import anchored
 
 NAMES: Final = ("costguard.toml", "pyproject.toml")
 """The files looked for in a directory, the first one that has something for us counts."""
@@ -201,6 +202,10 @@ def load(path: Path) -> Settings:
         raise ConfigError(f"{path} has no table [tool.costguard]")
     place = Place(str(path), "tool.costguard" if path.name == "pyproject.toml" else "")
     found = FILE.read(said, place)
+    for name in ("ledger", "journal"):
+        if name in found:
+            # Else a program that is started in another folder would count in another file.
+            found[name] = anchored(found[name], path.absolute().parent)
     exporters = found.get("exporters")
     tags = dict(found.pop("tags", {}))
     environment = found.pop("environment", None)

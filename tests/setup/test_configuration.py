@@ -22,6 +22,7 @@ from costguard._keys import Place
 from costguard._own import OwnPrices
 from costguard._settings import BUDGET, FILE, load, schema
 from costguard.exporters.stdout import StdoutExporter
+from costguard.ledgers import anchored
 
 SHIPPED = Path(costguard.__file__).parent / "config.schema.json"
 
@@ -144,6 +145,19 @@ def test_the_file_can_be_named_or_left_out(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("COSTGUARD_CONFIG", "")
     costguard.configure()
     assert setup().mode == "enforce"
+
+
+def test_a_path_in_the_file_is_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a program is started, it counts in the same books."""
+    write('ledger = "sqlite:a%20b.db?durability=power"')
+    (tmp_path / "deep").mkdir()
+    for folder in (tmp_path, tmp_path / "deep"):
+        monkeypatch.chdir(folder)
+        costguard.configure()
+        assert setup().ledger == f"sqlite://{tmp_path}/a%20b.db?durability=power"
+    assert (tmp_path / "a b.db").exists()
+    assert anchored("sqlite:////x/y.db") == anchored("sqlite:///x/y.db") == "sqlite:///x/y.db"
+    assert anchored("redis://host/0") == "redis://host/0"
 
 
 def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:

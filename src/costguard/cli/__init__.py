@@ -41,6 +41,7 @@ class Command(NamedTuple):
 COMMANDS: Final[Mapping[str, Command]] = {
     "demo": Command("costguard.cli.demo", "meter, limit and refuse calls of the real SDKs, offline and without a key"),
     "prices": Command("costguard.cli.prices", "what a model costs, why a call did cost what it did, and newer prices"),
+    "doctor": Command("costguard.cli.doctor", "say what would be metered here, by what settings, and what to mend"),
     "run": Command("costguard.cli.run", "run a program metered and limited, without editing it"),
 }
 """Every command, in the order in which they are listed."""

@@ -109,14 +109,16 @@ def _environment(options: argparse.Namespace, folder: Path) -> dict[str, str]:
             raise ConfigError(f"--feature {options.feature!r}: a comma cannot be part of it here")
         tags = {**own.tags, "feature": options.feature}
         changes["COSTGUARD_TAGS"] = ",".join(f"{tag}={value}" for tag, value in tags.items())
-    ledger = options.ledger
+    ledger = options.ledger or own.ledger
+    if own.journal:
+        changes["COSTGUARD_JOURNAL"] = anchored(own.journal)
     if options.budget:
         changes["COSTGUARD_RUN_BUDGET"] = _checked(options.budget)
-        ledger = ledger or own.ledger or file.ledger or "memory://"
+        ledger = ledger or file.ledger or "memory://"
         # Books in memory would be each process's own, and so would the budget.
-        ledger = f"sqlite://{folder / 'ledger.db'}" if ledger.startswith("memory:") else anchored(ledger)
+        ledger = f"sqlite://{folder / 'ledger.db'}" if ledger.startswith("memory:") else ledger
     if ledger is not None:
-        changes["COSTGUARD_LEDGER"] = ledger
+        changes["COSTGUARD_LEDGER"] = anchored(ledger)
     return inherited(**changes)
 
 

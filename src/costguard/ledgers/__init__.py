@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import ConfigError
 from ..ports import Ledger
@@ -40,9 +40,11 @@ def open_ledger(url: str) -> Ledger:
     return ledger
 
 
-def anchored(url: str) -> str:
-    """The same URL for processes in other directories: the relative path of a file becomes an absolute one."""
+def anchored(url: str, folder: Path | None = None) -> str:
+    """The same URL for processes in other directories: a file's path that is relative to `folder`, or to the working
+    directory, becomes an absolute one."""
     parts = urlsplit(url)
-    if parts.scheme != "sqlite" or not parts.path or parts.path.startswith("/"):
+    if parts.scheme != "sqlite" or not parts.path or parts.netloc:
         return url
-    return parts._replace(path=f"//{Path(parts.path).absolute()}").geturl()
+    path = (Path.cwd() if folder is None else folder) / unquote(parts.path.replace("//", "/", 1))
+    return f"sqlite://{quote(str(path))}" + (f"?{parts.query}" if parts.query else "")
