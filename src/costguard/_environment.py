@@ -47,6 +47,7 @@ class Environment:
         ledger: ``COSTGUARD_LEDGER``: a ledger's URL.
         journal: ``COSTGUARD_JOURNAL``: a journal's URL.
         exporters: ``COSTGUARD_EXPORTERS``: names, separated by commas.
+        http_token: ``COSTGUARD_HTTP_TOKEN``: what the exporter ``http`` shows its receiver.
         tags: ``COSTGUARD_TAGS``: ``team=web,tenant=acme``; ``COSTGUARD_ENVIRONMENT``: the ``environment`` tag.
         on_unknown_price: ``COSTGUARD_ON_UNKNOWN_PRICE``: ``estimate`` or ``raise``.
         executors: ``COSTGUARD_EXECUTORS``: as `instrument` takes it.
@@ -63,6 +64,7 @@ class Environment:
     ledger: str | None
     journal: str | None
     exporters: tuple[str, ...] | None
+    http_token: str | None
     tags: Mapping[str, str]
     on_unknown_price: str | None
     executors: bool | None
@@ -89,6 +91,7 @@ class Environment:
             exporters=None
             if exporters is None
             else tuple(name.strip() for name in exporters.split(",") if name.strip()),
+            http_token=env.get("COSTGUARD_HTTP_TOKEN") or None,
             tags=_tags(env),
             on_unknown_price=_choice(env, "COSTGUARD_ON_UNKNOWN_PRICE", UNKNOWN_PRICE),
             executors=_flag(env, "COSTGUARD_EXECUTORS"),

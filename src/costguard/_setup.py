@@ -83,7 +83,7 @@ def resolve(arguments: Arguments, env: Environment, file: Settings, assumed: tup
     return Setup(
         mode=mode,
         ledger=ledger,
-        exporters=tuple((one, options.get(one, {}) if isinstance(one, str) else {}) for one in names),
+        exporters=tuple((one, _options(one, options, env)) for one in names),
         tags=_tags(arguments, env, file, sources),
         on_unknown_price=_checked("on_unknown_price", unknown, UNKNOWN_PRICE),
         budgets=_budgets(arguments, env, file, sources),
@@ -91,6 +91,14 @@ def resolve(arguments: Arguments, env: Environment, file: Settings, assumed: tup
         journal=journal,
         sources=sources,
     )
+
+
+def _options(exporter: str | Exporter, options: Mapping[str, Mapping[str, Any]], env: Environment) -> Mapping[str, Any]:
+    """What the file says of an exporter, and of one over HTTP the token that is better kept out of files."""
+    if not isinstance(exporter, str):
+        return {}
+    said = options.get(exporter, {})
+    return {"token": env.http_token, **said} if env.http_token and exporter.startswith("http") else said
 
 
 def _checked(knob: str, value: Any, allowed: tuple[str, ...]) -> str:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
+from costguard.exporters.http import HttpExporter
+from costguard.exporters.jsonl import JsonlExporter
 from costguard.exporters.otel import OtelExporter
 from costguard.exporters.stdout import StdoutExporter
+from costguard.exporters.webhook import WebhookExporter
+from costguard.ports import Exporter
 from costguard.testing import ExporterContract, FakeClock, RecordingExporter
+
+from ..export.receiver import Receiver
 
 
 class TestStdout(ExporterContract):
@@ -33,6 +41,52 @@ class TestOtel(ExporterContract):
 
     def make_exporter(self) -> OtelExporter:
         return OtelExporter(tracer_provider=TracerProvider(), meter_provider=MeterProvider())
+
+
+class TestJsonFile(ExporterContract):
+    """JSON lines in a file."""
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    def make_exporter(self) -> JsonlExporter:
+        return JsonlExporter(self.folder / "new" / "calls.jsonl")
+
+
+class TestHttp(ExporterContract):
+    """Posts to a receiver that takes everything."""
+
+    @pytest.fixture(autouse=True)
+    def _receiver(self, tmp_path: Path) -> Iterator[None]:
+        self.folder = tmp_path
+        with Receiver() as self.receiver:
+            yield
+
+    def make_exporter(self) -> Exporter:
+        return HttpExporter(self.receiver.url, form="events")
+
+
+class TestHttpWithSpool(TestHttp):
+    """Posts out of files."""
+
+    def make_exporter(self) -> Exporter:
+        return HttpExporter(self.receiver.url, spool=self.folder)
+
+
+class TestHttpToNobody(TestHttp):
+    """Nobody takes anything."""
+
+    def make_exporter(self) -> Exporter:
+        self.receiver.answer = lambda events: (503, {}, b"")
+        return HttpExporter(self.receiver.url)
+
+
+class TestWebhook(TestHttp):
+    """Posts alerts."""
+
+    def make_exporter(self) -> Exporter:
+        return WebhookExporter(self.receiver.url)
 
 
 class TestRecording(ExporterContract):

@@ -33,19 +33,48 @@ def _call(event: CostEvent) -> dict[str, Any]:
         "error": event.error,
         "usage": counts,
         "service_tier": next((usage.tier for usage in event.usages), event.call.tier),
-        "cost_usd": str(decimal_usd(event.cost.nano)),
+        "cost_usd": _usd(event.cost.nano),
         "price": event.cost.entry,
         "estimated": event.cost.estimated,
         "unpriced": list(event.cost.unpriced),
-        "held_usd": str(decimal_usd(event.held)),
-        "overrun_usd": str(decimal_usd(event.overrun)),
+        "held_usd": _usd(event.held),
+        "overrun_usd": _usd(event.overrun),
         "tags": dict(event.tags),
         "budgets": list(event.budgets),
         "would_block": list(event.would_block),
         "decision": event.decision,
         "asked_model": event.asked or event.call.model,
-        "saved_usd": str(decimal_usd(event.saved)),
+        "saved_usd": _usd(event.saved),
         "run": event.run,
+    }
+
+
+def as_spend(event: CostEvent) -> dict[str, Any]:
+    """A call as the AI Spend API takes it, with what we know besides."""
+    counts: dict[str, int] = {}
+    for usage in event.usages:
+        for unit, quantity in usage.counts.items():
+            counts[unit] = counts.get(unit, 0) + quantity
+    parts = {
+        "cached_input_tokens": sum(count for unit, count in counts.items() if unit.startswith("cache_read")),
+        "cache_write_tokens": sum(count for unit, count in counts.items() if unit.startswith("cache_write")),
+        "reasoning_tokens": counts.get("reasoning", 0),
+    }
+    return {
+        "id": event.id,
+        "timestamp": _time(event.time),
+        "provider": event.call.provider,
+        "model": event.model,
+        "input_tokens": sum(usage.input_tokens for usage in event.usages),
+        "output_tokens": sum(usage.output_tokens for usage in event.usages),
+        **{name: count for name, count in parts.items() if count},
+        "cost_usd": _usd(event.cost.nano),
+        "outcome": event.outcome,
+        "decision": event.decision,
+        "estimated": event.cost.estimated,
+        "unpriced": list(event.cost.unpriced),
+        "saved_usd": _usd(event.saved),
+        "metadata": dict(event.tags),
     }
 
 
@@ -58,11 +87,16 @@ def _alert(alert: Alert) -> dict[str, Any]:
         "budget": balance.leg.budget,
         "scope": dict(balance.leg.scope),
         "percent": alert.percent,
-        "limit_usd": str(decimal_usd(balance.leg.limit)),
-        "spent_usd": str(decimal_usd(balance.spent)),
-        "held_usd": str(decimal_usd(balance.held)),
+        "limit_usd": _usd(balance.leg.limit),
+        "spent_usd": _usd(balance.spent),
+        "held_usd": _usd(balance.held),
         "resets_at": None if balance.leg.ends is None else _time(balance.leg.ends),
     }
+
+
+def _usd(nano: int) -> str:
+    """Plain digits, without an exponent."""
+    return format(decimal_usd(nano), "f")
 
 
 def _time(at: float) -> str:

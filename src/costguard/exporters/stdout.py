@@ -38,11 +38,6 @@ class StdoutExporter:
         self.flush(0)
 
 
-def jsonl_exporter() -> StdoutExporter:
-    """JSON lines on standard output."""
-    return StdoutExporter(json_lines=True)
-
-
 def _line(record: CostEvent | Alert) -> str:
     return _call(record) if isinstance(record, CostEvent) else _alert(record)
 
