@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import typing as _typing
 
-from . import prices
+from . import budgets, prices
 from ._accounts import (
     BudgetStatus,
     Decision,
@@ -67,6 +67,7 @@ __all__ = [
     "Usage",
     "budget",
     "budgeted",
+    "budgets",
     "can_afford",
     "configure",
     "estimate",

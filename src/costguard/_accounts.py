@@ -58,6 +58,9 @@ class BudgetStatus:
         limit, spent, held, remaining: held is reserved for calls in flight.
         percent: spent in percent of the limit.
         resets_at: when the window ends, None for never.
+        paused: whether somebody paused it, so that nothing is left to reserve.
+
+    The limit is the one in force, which `costguard.budgets` may have changed.
     """
 
     name: str
@@ -68,10 +71,12 @@ class BudgetStatus:
     remaining: Decimal
     percent: float
     resets_at: datetime | None
+    paused: bool = False
 
     def __str__(self) -> str:
         held = f", {_usd(self.held)} held" if self.held else ""
-        return f"{self.name}: {_usd(self.spent)} of {_usd(self.limit)} ({self.percent:.0f}%){held}"
+        paused = ", paused" if self.paused else ""
+        return f"{self.name}: {_usd(self.spent)} of {_usd(self.limit)} ({self.percent:.0f}%){held}{paused}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,7 @@ def status() -> Status:
     """The books of every budget that applies here and now."""
     guard = state.guard
     return Status(
-        budgets=tuple(_status(one) for one in guard.balances()),
+        budgets=tuple(status_of(one) for one in guard.balances()),
         total=spend(),
         unmetered_calls=dict(guard.unmetered_calls),
         mode=guard.mode,
@@ -180,7 +185,7 @@ def balance_of(scope: _scope.Scope) -> BudgetStatus:
         raise LookupError("this block has no limit of its own; give it one with budgeted(limit=...)")
     budget, run = scope.enclosing[-1]
     guard = state.guard
-    return _status(guard.balances_of([budget.leg(scope.tags, guard.clock(), run)])[0])
+    return status_of(guard.balances_of([budget.leg(scope.tags, guard.clock(), run)])[0])
 
 
 def estimate(
@@ -325,7 +330,8 @@ def spend_of(total: Tally) -> Spend:
     )
 
 
-def _status(balance: Balance) -> BudgetStatus:
+def status_of(balance: Balance) -> BudgetStatus:
+    """The books of a window in US dollars."""
     leg = balance.leg
     return BudgetStatus(
         name=leg.budget,
@@ -336,6 +342,7 @@ def _status(balance: Balance) -> BudgetStatus:
         remaining=decimal_usd(balance.remaining),
         percent=100 * balance.spent / leg.limit if leg.limit else 100.0,
         resets_at=None if leg.ends is None or leg.slots else datetime.fromtimestamp(leg.ends, UTC),
+        paused=balance.paused,
     )
 
 

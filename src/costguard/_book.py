@@ -22,6 +22,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
+from ._terms import NONE, Terms, in_force
 from ._types import Balance, Crossing, Granted, Hold, Leg, Nano, Refusal, Refused
 
 
@@ -35,12 +36,14 @@ class State(Enum):
 
 
 class Row(NamedTuple):
-    """The books of one window: nano-dollars spent and held, the highest alert mark sent, and when it is forgotten."""
+    """The books of one window: nano-dollars spent and held, the highest alert mark sent, when it is forgotten, and the
+    leg that it was last held on."""
 
     spent: Nano = 0
     held: Nano = 0
     fired: float = 0.0
     ends: float | None = None
+    leg: Leg | None = None
 
 
 class Adjusted(NamedTuple):
@@ -64,6 +67,7 @@ class Entry(NamedTuple):
 WindowKey: TypeAlias = tuple[str, str]
 Books: TypeAlias = Mapping[WindowKey, Row]
 Entries: TypeAlias = Mapping[str, Entry]
+AllTerms: TypeAlias = Mapping[str, Terms]
 
 EMPTY: Final = Row()
 
@@ -84,7 +88,7 @@ _NO_ROWS: Final[Mapping[WindowKey, Row]] = {}
 _GRANTED: Final = Granted()
 
 
-def reserve(books: Books, entries: Entries, hold: Hold) -> Step:
+def reserve(books: Books, entries: Entries, hold: Hold, terms: AllTerms = NONE) -> Step:
     """Hold `hold.amount` on every leg, or on none. A known id gets its first answer again."""
     _check(hold.amount)
     known = entries.get(hold.id)
@@ -92,43 +96,43 @@ def reserve(books: Books, entries: Entries, hold: Hold) -> Step:
         if hold.amount != known.first or hold != replace(known.hold, amount=hold.amount):
             raise IdempotencyConflictError(f"hold {hold.id} was made with other figures before")
         return Step(_GRANTED, _NO_ROWS)
-    refusals = tuple(refusals_of(books, hold.legs, hold.amount))
+    refusals = tuple(refusals_of(books, hold.legs, hold.amount, terms, hold.at))
     if refusals:
         return Step(Refused(refusals), _NO_ROWS)
-    return Step(_GRANTED, dict(_held(books, hold.legs, hold.amount)), Entry(hold, hold.amount))
+    return Step(_GRANTED, dict(_held(books, hold.legs, hold.amount, newest=True)), Entry(hold, hold.amount))
 
 
-def extend(books: Books, entries: Entries, id: str, amount: Nano) -> Step:
-    """Add `amount` to an open hold on every leg, or on none."""
+def extend(books: Books, entries: Entries, id: str, amount: Nano, terms: AllTerms = NONE) -> Step:
+    """Add `amount` to an open hold on every leg, or on none. What was added to a limit when it began still counts."""
     _check(amount)
     entry = _entry(entries, id)
     if entry.state is not State.OPEN:
         raise IdempotencyConflictError(f"hold {id} is {entry.state.value}, so it cannot be extended")
-    refusals = tuple(refusals_of(books, entry.hold.legs, amount))
+    refusals = tuple(refusals_of(books, entry.hold.legs, amount, terms, entry.hold.at))
     if refusals:
         return Step(Refused(refusals), _NO_ROWS)
     bigger = replace(entry.hold, amount=entry.hold.amount + amount)
     return Step(_GRANTED, dict(_held(books, entry.hold.legs, amount)), entry._replace(hold=bigger))
 
 
-def settle(books: Books, entries: Entries, id: str, actual: Nano) -> Step:
+def settle(books: Books, entries: Entries, id: str, actual: Nano, terms: AllTerms = NONE) -> Step:
     """Book what the call did cost and end its hold. It never refuses: the money is spent. Repeats change nothing."""
     _check(actual)
-    return _end(books, _entry(entries, id), State.SETTLED, actual)
+    return _end(books, _entry(entries, id), State.SETTLED, actual, terms)
 
 
-def release(books: Books, entries: Entries, id: str) -> Step:
+def release(books: Books, entries: Entries, id: str, terms: AllTerms = NONE) -> Step:
     """End a hold of a call that cost nothing. Repeats change nothing."""
-    return _end(books, _entry(entries, id), State.RELEASED, 0)
+    return _end(books, _entry(entries, id), State.RELEASED, 0, terms)
 
 
-def expire(books: Books, entries: Entries, id: str) -> Step:
+def expire(books: Books, entries: Entries, id: str, terms: AllTerms = NONE) -> Step:
     """Charge a hold whose lease is over: its process may have sent the call before it died."""
     entry = _entry(entries, id)
-    return _end(books, entry, State.EXPIRED, entry.hold.amount)
+    return _end(books, entry, State.EXPIRED, entry.hold.amount, terms)
 
 
-def adjust(books: Books, entries: Entries, id: str, correction: str, actual: Nano) -> Step:
+def adjust(books: Books, entries: Entries, id: str, correction: str, actual: Nano, terms: AllTerms = NONE) -> Step:
     """Correct what an ended call is charged, in the windows it was made in; `correction` is the correction's own id.
 
     The last correction stands, also against a settlement that comes after it. Repeats change nothing.
@@ -143,25 +147,53 @@ def adjust(books: Books, entries: Entries, id: str, correction: str, actual: Nan
             return Step(_GRANTED, _NO_ROWS)
     if entry.state is State.OPEN:
         raise IdempotencyConflictError(f"hold {id} is open, so it has no charge that could be corrected")
-    reply, rows = _booked(books, entry, actual - entry.booked)
+    reply, rows = _booked(books, entry, actual - entry.booked, terms)
     adjusted = known._replace(by=(*known.by, (correction, actual)))
     return Step(reply, rows, entry._replace(booked=actual, adjusted=adjusted))
 
 
-def refusals_of(books: Books, legs: tuple[Leg, ...], amount: Nano) -> Iterator[Refusal]:
-    """The hard legs on which `amount` more does not fit."""
+def refusals_of(
+    books: Books, legs: tuple[Leg, ...], amount: Nano, terms: AllTerms = NONE, at: float = 0.0
+) -> Iterator[Refusal]:
+    """The hard legs on which `amount` more does not fit, or which are paused."""
     for leg in legs:
-        if leg.hard:
+        # A call that costs nothing passes a budget that is spent or paused.
+        if leg.hard and amount:
+            leg, paused = in_force(leg, terms, at)
             spent, held = _fullest(books, leg) if leg.slots else _totals(books, leg)
-            # A call that costs nothing passes a spent budget.
-            if amount and spent + held + amount > leg.limit:
-                yield Refusal(leg, spent, held, amount)
+            if paused or spent + held + amount > leg.limit:
+                yield Refusal(leg, spent, held, amount, paused)
 
 
-def balance(books: Books, leg: Leg) -> Balance:
+def balance(books: Books, leg: Leg, terms: AllTerms = NONE, at: float = 0.0) -> Balance:
     """The books of the window that `leg` names."""
+    leg, paused = in_force(leg, terms, at)
     spent, held = _totals(books, leg)
-    return Balance(leg, spent, held)
+    return Balance(leg, spent, held, paused)
+
+
+def windows(books: Books, terms: AllTerms, at: float) -> list[Balance]:
+    """The books of every window that is not over at an instant, those of single runs left out; sorted by budget."""
+    present: dict[WindowKey, Leg] = {}
+    for (budget, window), row in books.items():
+        leg = row.leg
+        if leg is None or window.startswith("run:") or (row.ends is not None and row.ends <= at):
+            continue
+        if not leg.slots:
+            present[budget, window] = leg
+        elif (known := present.get((budget, ""))) is None or known.window < leg.window:
+            present[budget, ""] = leg
+    return [balance(books, _now(present[key], at), terms, at) for key in sorted(present)]
+
+
+def _now(leg: Leg, at: float) -> Leg:
+    """For a leg of a rolling window, the one of an instant that may come later."""
+    if not leg.slots or leg.ends is None or at < leg.ends:
+        return leg
+    length = leg.ends - leg.starts
+    later = int((at - leg.starts) // length)
+    starts = leg.starts + later * length
+    return replace(leg, window=f"{int(leg.window) + later:012d}", starts=starts, ends=starts + length)
 
 
 def _entry(entries: Entries, id: str) -> Entry:
@@ -230,13 +262,16 @@ def _spent_and_fired(books: Books, leg: Leg, row: Row) -> tuple[Nano, float]:
     return sum(amounts[first : first + leg.slots + 1]), max([one.fired for one in rows])
 
 
-def _held(books: Books, legs: tuple[Leg, ...], amount: Nano) -> Iterator[tuple[WindowKey, Row]]:
+def _held(
+    books: Books, legs: tuple[Leg, ...], amount: Nano, *, newest: bool = False
+) -> Iterator[tuple[WindowKey, Row]]:
     for leg in legs:
         row = books.get((leg.budget, leg.window)) or Row(ends=_forgotten(leg))
-        yield (leg.budget, leg.window), Row(row.spent, row.held + amount, row.fired, row.ends)
+        known = leg if newest else row.leg
+        yield (leg.budget, leg.window), Row(row.spent, row.held + amount, row.fired, row.ends, known)
 
 
-def _end(books: Books, entry: Entry, to: State, actual: Nano) -> Step:
+def _end(books: Books, entry: Entry, to: State, actual: Nano, terms: AllTerms) -> Step:
     adjusted = entry.adjusted
     if entry.state is to or (entry.state is not State.OPEN and to is State.EXPIRED):
         settled = entry.booked if adjusted is None else adjusted.settled
@@ -248,11 +283,11 @@ def _end(books: Books, entry: Entry, to: State, actual: Nano) -> Step:
     if adjusted is not None:
         # Who corrected the charge of an expired hold knew more than its own late end does.
         return Step(_GRANTED, _NO_ROWS, entry._replace(state=to, adjusted=adjusted._replace(settled=actual)))
-    reply, rows = _booked(books, entry, actual - entry.booked)
+    reply, rows = _booked(books, entry, actual - entry.booked, terms)
     return Step(reply, rows, entry._replace(state=to, booked=actual))
 
 
-def _booked(books: Books, entry: Entry, added: Nano) -> tuple[Granted, dict[WindowKey, Row]]:
+def _booked(books: Books, entry: Entry, added: Nano, terms: AllTerms) -> tuple[Granted, dict[WindowKey, Row]]:
     """Add to what is spent in every window of a hold, and let go of what is still held."""
     freed = entry.hold.amount if entry.state is State.OPEN else 0
     rows: dict[WindowKey, Row] = {}
@@ -264,11 +299,12 @@ def _booked(books: Books, entry: Entry, added: Nano) -> tuple[Granted, dict[Wind
             if entry.state is not State.OPEN:
                 continue  # the window is over and forgotten: there is nothing left to correct
             row = Row(ends=_forgotten(leg))
+        leg, _ = in_force(leg, terms, entry.hold.at)
         spent, fired = _spent_and_fired(books, leg, row)
         total = spent + added
         passed = [mark for mark in leg.marks if mark[1] <= total and mark[0] > fired] if added > 0 else []
         crossings += [Crossing(leg, percent, total) for percent, _ in passed]
-        rows[key] = Row(row.spent + added, row.held - freed, passed[-1][0] if passed else row.fired, row.ends)
+        rows[key] = Row(row.spent + added, row.held - freed, passed[-1][0] if passed else row.fired, row.ends, row.leg)
     return (Granted(tuple(crossings)) if crossings else _GRANTED), rows
 
 

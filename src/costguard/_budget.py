@@ -86,8 +86,9 @@ class Budget:
     def leg(self, tags: Mapping[str, str], at: float, run: str) -> Leg:
         """The window that a matching call touches at the UTC epoch second `at`, inside the run `run`."""
         window = self.period.window(at, run)
-        name, scope = self.name, self.scope
+        name, scope, group = self.name, self.scope, ""
         if self.per is not None:
+            group = self.name
             name = f"{name}, {self.per}={_shown(tags[self.per])}"
             scope = (*scope, (self.per, tags[self.per]))
         return Leg(
@@ -100,6 +101,7 @@ class Budget:
             marks=self._thresholds,
             scope=scope,
             slots=window.slots,
+            group=group,
         )
 
 

@@ -25,7 +25,7 @@ from ._meter import LINE_UP, SEND, Effect, Ending, Meter, Pause, Reserve, Settle
 from ._reservation import Plan, Wait
 from ._settlements import OnAlert, Seen, Settlements, event_of, kind_of
 from ._shield import log, shielded
-from ._types import Balance, Call, Cost, Granted, Hold, Leg, Outcome, Refused, Usage
+from ._types import Amendment, Balance, Call, Cost, Granted, Hold, Leg, Outcome, Refused, Usage
 from ._waiting import TaskPlace, ThreadPlace, Ticket, apause, pause
 from .errors import BudgetExceededError, LedgerUnavailableError
 from .optimize import Cache, Shortcut
@@ -413,7 +413,20 @@ class Guard:
         self.drain()
         self.settlements.flush(_CATCH_UP)
         with self._working:
-            return list(self.ledger.balances(legs))
+            return list(self.ledger.balances(legs, self.clock()))
+
+    def windows(self) -> list[Balance]:
+        """The books of every present window that the ledger holds."""
+        self.drain()
+        self.settlements.flush(_CATCH_UP)
+        with self._working:
+            return list(self.ledger.windows(self.clock()))
+
+    def amend(self, amendment: Amendment) -> None:
+        """Change a budget for all who share the ledger. Who waits for it in this process tries again."""
+        with self._working:
+            self.ledger.amend(amendment)
+        self.settlements.lines.wake([amendment.budget])
 
     def flush(self, timeout: float = 2.0) -> None:
         """Book and deliver what is under way in costguard itself."""

@@ -150,7 +150,7 @@ class Meter:
         self.id = id
         self.call = call
         self.at = at
-        self.reservation = Reservation(id, call, catalog.ceiling(call, at), plan, at + lease)
+        self.reservation = Reservation(id, call, catalog.ceiling(call, at), plan, at + lease, at)
         self.deferred: Deferred | None = None
         self.watches: tuple[tuple[Exporter, Watch], ...] = ()
         self.shortcut: Shortcut | None = None

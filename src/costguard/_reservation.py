@@ -81,6 +81,7 @@ class Reservation:
     """
 
     __slots__ = (
+        "_at",
         "_id",
         "_patience",
         "call",
@@ -96,7 +97,8 @@ class Reservation:
         "would_block",
     )
 
-    def __init__(self, id: str, call: Call, ceiling: Ceiling, plan: Plan, expires: float) -> None:
+    def __init__(self, id: str, call: Call, ceiling: Ceiling, plan: Plan, expires: float, at: float) -> None:
+        self._at = at
         self._id = id
         self._patience = 0.0
         self.call = call
@@ -226,7 +228,7 @@ class Reservation:
         return [budgets[refusal.leg.budget, refusal.leg.window] for refusal in refused.refusals]
 
     def _make(self, amount: Nano, legs: tuple[Leg, ...]) -> Hold:
-        return Hold(self._id, amount, legs, self.expires)
+        return Hold(self._id, amount, legs, self.expires, self._at + self._patience)
 
     def _whole(self, legs: tuple[Leg, ...]) -> Hold:
         self.covers = self.wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from ._book import IdempotencyConflictError
@@ -178,7 +179,8 @@ class Settlements:
     def _alert(self, crossing: Crossing) -> None:
         leg, now = crossing.leg, self._clock()
         try:
-            balance = self._ledger.balances([leg])[0]
+            # The limit that was reached; another may be in force by now.
+            balance = replace(self._ledger.balances([leg], now)[0], leg=leg)
         except LedgerUnavailableError:
             balance = Balance(leg, crossing.spent, 0)
         alert = Alert(f"{leg.budget}/{leg.window}/{crossing.percent:g}", now, crossing.percent, balance)

@@ -167,6 +167,7 @@ class Leg:
         marks: alert thresholds as (percent, nano-dollars), ascending.
         scope: the budget's scope, for messages.
         slots: for a rolling window, the number of slots it is counted in; 0 for a calendar window.
+        group: for one value of a budget ``per`` a tag, the name of that budget; else empty.
     """
 
     budget: str
@@ -178,6 +179,7 @@ class Leg:
     marks: tuple[tuple[float, Nano], ...] = ()
     scope: tuple[tuple[str, str], ...] = ()
     slots: int = 0
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,17 +190,23 @@ class Hold:
         id: made by the client before the first attempt, so that a repeated reserve is safe.
         amount: in nano-dollars, the same on every leg.
         expires: UTC epoch seconds after which nobody is expected to settle it any more.
+        at: UTC epoch seconds at which it is asked for: whether a temporary top-up still counts. It may differ when
+            the same hold is asked for again.
     """
 
     id: str
     amount: Nano
     legs: tuple[Leg, ...]
     expires: float
+    at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why one leg did not take a hold; amounts in nano-dollars, of the moment of refusal."""
+    """Why one leg did not take a hold; amounts in nano-dollars, of the moment of refusal.
+
+    The leg's limit is the one in force, which amendments may have changed.
+    """
 
     leg: Leg
     spent: Nano
@@ -208,8 +216,8 @@ class Refusal:
 
     @property
     def room(self) -> Nano:
-        """What is left, never below zero."""
-        return max(0, self.leg.limit - self.spent - self.held)
+        """What is left, never below zero; nothing while the budget is paused."""
+        return 0 if self.paused else max(0, self.leg.limit - self.spent - self.held)
 
     @property
     def reason(self) -> Literal["spent", "held", "paused"]:
@@ -224,8 +232,8 @@ class Crossing:
     """An alert threshold that a settlement reached, decided once per budget, window and mark.
 
     Attributes:
-        leg: the window.
-        percent: the threshold, in percent of the limit.
+        leg: the window, with the limit in force.
+        percent: the threshold, in percent of that limit.
         spent: in nano-dollars, right after the settlement.
     """
 
@@ -250,16 +258,43 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """The books of one window, in nano-dollars."""
+    """The books of one window, in nano-dollars. The leg's limit is the one in force, which amendments may have
+    changed."""
 
     leg: Leg
     spent: Nano
     held: Nano
+    paused: bool = False
 
     @property
     def remaining(self) -> Nano:
-        """What can still be reserved, never below zero."""
-        return max(0, self.leg.limit - self.spent - self.held)
+        """What can still be reserved, never below zero; nothing while the budget is paused."""
+        return 0 if self.paused else max(0, self.leg.limit - self.spent - self.held)
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """A change to a budget that somebody made beside the program: kept by the ledger, in force for all who share it.
+
+    Attributes:
+        id: its own; the same amendment sent twice counts once.
+        budget: the budget's name; for a budget ``per`` a tag, its own or that of one value.
+        kind: ``limit`` sets a limit in place of the program's, ``top-up`` adds to it for a while, ``pause`` lets
+            nothing more be spent, ``resume`` ends that.
+        at: UTC epoch seconds at which it was made.
+        amount: nano-dollars: the new limit, None for the program's own again, or what is added.
+        until: UTC epoch seconds at which a top-up ends.
+        author, reason: who made it and why, for those who read it later.
+    """
+
+    id: str
+    budget: str
+    kind: Literal["limit", "top-up", "pause", "resume"]
+    at: float
+    amount: Nano | None = None
+    until: float | None = None
+    author: str = ""
+    reason: str = ""
 
 
 Outcome = Literal["ok", "error", "unknown", "cancelled", "partial", "refused"]

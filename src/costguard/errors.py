@@ -84,7 +84,8 @@ class BudgetExceededError(CostguardError):
     Attributes:
         budget: the budget's name, for example ``"feature=search, per day"``.
         scope: which calls the budget covers, as tag to value.
-        limit, spent, held, remaining: the window's books; ``remaining`` is limit - spent - held, never below 0.
+        limit, spent, held, remaining: the window's books; ``remaining`` is limit - spent - held, never below 0, and 0
+            while the budget is paused. The limit is the one in force, as somebody may have raised it meanwhile.
         needed: the most that the refused call could cost.
         resets_at: when the window ends (aware, UTC), or None for a budget that never resets at once: a lifetime,
             a run, or a rolling window, where room comes back bit by bit.
@@ -150,10 +151,23 @@ class BudgetExceededError(CostguardError):
         resets = "" if self.resets_at is None else f" It resets {self.resets_at:%Y-%m-%d %H:%M} UTC."
         if refusal.leg.slots:
             resets = " Room comes back as earlier calls leave its rolling window."
+        if refusal.paused:
+            return self._paused
         cut = "the stream was cut off because it" if self.partial is not None else "this call"
         leg, spent = refusal.leg, format_usd(refusal.spent)
         return (
             f"budget {leg.budget!r}: {spent} of {format_usd(leg.limit)} is spent{held}; "
             f"{cut} may cost {format_usd(refusal.needed)} more and {format_usd(refusal.room)} is left.{resets} "
             f"Raise the limit, or cap the call's output tokens."
+        )
+
+    @property
+    def _paused(self) -> str:
+        leg = self._first.leg
+        what = "the stream was cut off" if self.partial is not None else "this call was not sent"
+        either = f" or {leg.group!r}, whichever was paused" if leg.group else ""
+        return (
+            f"budget {leg.budget!r} is paused, so {what}; {format_usd(self._first.spent)} of {format_usd(leg.limit)} is"
+            f" spent. Resume it with costguard.budgets.resume({leg.budget!r}){either};"
+            f" costguard.budgets.history() tells who paused it and why."
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from ._journal import Extent, Group, Result, Selection, Sums
-from ._types import Alert, Balance, Call, CostEvent, Granted, Hold, Leg, Nano, Outcome, Refused, Usage
+from ._types import Alert, Amendment, Balance, Call, CostEvent, Granted, Hold, Leg, Nano, Outcome, Refused, Usage
 
 SeamKind = Literal[
     "stainless.request",
@@ -275,8 +275,26 @@ class Ledger(Protocol):
         """
         ...
 
-    def balances(self, legs: Sequence[Leg]) -> Sequence[Balance]:
-        """The books of these windows, read in one step."""
+    def amend(self, amendment: Amendment) -> None:
+        """Change a budget for all who share the ledger, from the next step on; the same amendment sent twice counts
+        once.
+
+        Raises:
+            ValueError: it lacks an amount or an end, or has an impossible one.
+            IdempotencyConflictError: another amendment had its id.
+        """
+        ...
+
+    def amendments(self, budget: str | None = None) -> Sequence[Amendment]:
+        """Every amendment of a budget, or of all, in the order in which they came into force."""
+        ...
+
+    def balances(self, legs: Sequence[Leg], at: float = 0.0) -> Sequence[Balance]:
+        """The books of these windows, read in one step, with the limits in force at `at`, UTC epoch seconds."""
+        ...
+
+    def windows(self, at: float) -> Sequence[Balance]:
+        """The books of every window that is not over at `at`, sorted by budget; those of single runs are left out."""
         ...
 
     def reap(self, now: float) -> Sequence[Granted]:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from costguard._book import IdempotencyConflictError
-from costguard._types import Granted, Hold, Leg
+from costguard._types import Amendment, Granted, Hold, Leg
 from costguard.ledgers._stepped import KEPT
 from costguard.ledgers.memory import MemoryLedger
 from costguard.ports import Ledger
@@ -38,6 +38,9 @@ HISTORIES: Final = st.lists(
         st.tuples(st.just("release"), CALLS),
         st.tuples(st.just("adjust"), CALLS, st.sampled_from(("one", "two, 'quoted'")), AMOUNTS),
         st.tuples(st.just("reap"), st.integers(0, 15)),
+        st.tuples(
+            st.just("amend"), st.integers(0, 4), st.sampled_from(("limit", "top-up", "pause", "resume")), AMOUNTS
+        ),
     ),
     max_size=50,
 )
@@ -134,6 +137,27 @@ class SharedLedgerContract:
         assert {0} == {held for _, _, held in windows}
         watcher.close()
 
+    def test_processes_that_amend_at_once_are_all_heard(self) -> None:
+        """Of four that add to a limit at the same time none overwrites another, and one that runs already sees it."""
+        opener, now = self.make_opener(), time.time()
+        running = opener()
+        assert not isinstance(running.reserve(Hold("first", 11, (_tight(10),), now + 1000, now)), Granted)
+
+        def work(process: int) -> None:
+            ledger = opener()
+            for number in range(8):
+                id = f"{process}-{number}"
+                ledger.amend(Amendment(id, "tight", "top-up", now, 10, now + 500, author=f"process {process}"))
+            ledger.close()
+
+        assert [0] * 4 == ended(*[forked(lambda process=process: work(process)) for process in range(4)])
+        assert 32 == len(running.amendments("tight"))
+        assert isinstance(running.reserve(Hold("second", 330, (_tight(10),), now + 1000, now)), Granted)
+        assert not isinstance(running.reserve(Hold("third", 1, (_tight(10),), now + 1000, now)), Granted)
+        running.amend(Amendment("pause", "tight", "pause", now))
+        assert [True] == [one.paused for one in running.windows(now)]
+        running.close()
+
     def test_any_history_gets_the_answers_of_the_memory_ledger(self) -> None:
         """Grants, refusals with their figures, alerts, errors and books are the same, step by step."""
 
@@ -165,8 +189,8 @@ def answers(ledger: Ledger, steps: Sequence[tuple[Any, ...]]) -> list[object]:
         except (KeyError, ValueError, IdempotencyConflictError) as error:
             said.append(type(error))
         if number % 8 == 0:
-            said.append(list(ledger.balances(legs)))
-    return [*said, list(ledger.balances(legs))]
+            said.append(list(ledger.balances(legs, now)))
+    return [*said, list(ledger.balances(legs)), list(ledger.windows(now)), list(ledger.amendments())]
 
 
 def _answer(ledger: Ledger, name: str, figures: Sequence[Any], now: float, number: int) -> object:
@@ -175,7 +199,13 @@ def _answer(ledger: Ledger, name: str, figures: Sequence[Any], now: float, numbe
             call, budgets, amount, lease = figures
             legs = tuple(leg for place, leg in enumerate(_legs(now)) if place in budgets)
             # No two leases end at once, so that every ledger charges them in one order.
-            return ledger.reserve(Hold(f"call-{call}", amount, legs, now + lease + number / 1024))
+            return ledger.reserve(Hold(f"call-{call}", amount, legs, now + lease + number / 1024, now))
+        case "amend":
+            place, kind, amount = figures
+            name = "dailies" if place == 4 else _legs(now)[place].budget
+            until = now + amount if kind == "top-up" else None
+            # One in five is sent again, or has the id of another one.
+            return ledger.amend(Amendment(f"{number % 20}", name, kind, now, amount, until, "ada", "a 'reason'"))
         case "reap":
             return list(ledger.reap(now))
         case _:
@@ -185,7 +215,7 @@ def _answer(ledger: Ledger, name: str, figures: Sequence[Any], now: float, numbe
 def _legs(at: float) -> list[Leg]:
     day, slot = int(at) // 20 * 20, int(at) // 4
     return [
-        Leg("daily", f"d{day}", 150, day, day + 20.0, marks=((50.0, 75), (100.0, 150))),
+        Leg("daily", f"d{day}", 150, day, day + 20.0, marks=((50.0, 75), (100.0, 150)), group="dailies"),
         Leg("watched, with 'quotes', 100 % and ünïcödé \\ \N{GRINNING FACE}", "w", 60, hard=False, marks=((33.3, 20),)),
         Leg("total", "lifetime", 300, scope=(("feature", "sØk"),), marks=((80.0, 240),)),
         Leg("rolling", f"{slot:012d}", 120, slot * 4.0, slot * 4.0 + 4.0, marks=((50.0, 60),), slots=3),

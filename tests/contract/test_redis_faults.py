@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from costguard._types import Granted, Hold, Leg, Refused
+from costguard._types import Amendment, Granted, Hold, Leg, Refused
 from costguard.errors import ConfigError, LedgerUnavailableError, MissingExtraError
 from costguard.ledgers import _redis_link, open_ledger
 from costguard.ledgers.redis import RedisLedger
@@ -93,6 +93,33 @@ print(granted)
     workers = [worker(code, url, str(number)) for number in range(4)]
     assert 10 == sum(int(one.communicate(timeout=60)[0]) for one in workers)
     assert (0, 100) == books(ledger)
+
+
+def test_clients_that_amend_at_once_are_all_heard(shared: RedisServer, ledger: RedisLedger) -> None:
+    """Of three that add to a limit at the same time none overwrites another, and one that runs already sees it."""
+    code = """
+from costguard._types import Amendment
+for number in range(20):
+    ledger.amend(Amendment(f"{sys.argv[2]}-{number}", "b", "top-up", time.time(), 5, time.time() + 500))
+"""
+    url = f"{shared.url}?namespace={ledger._prefix[4:-2]}"
+    workers = [worker(code, url, str(number)) for number in range(3)]
+    assert [0] * 3 == [one.wait(60) for one in workers]
+    for one in workers:
+        one.communicate()
+    assert 60 == len(ledger.amendments("b"))
+    assert Granted() == ledger.reserve(hold("a", 400))
+    assert isinstance(ledger.reserve(hold("b", 1)), Refused)
+
+
+def test_a_top_up_ends_by_the_servers_clock(shared: RedisServer, ledger: RedisLedger) -> None:
+    """A client whose clock is behind does not spend what was to be spent yesterday."""
+    now = time.time()
+    ledger.amend(Amendment("1", "b", "top-up", now - 60, 100, now - 30))
+    ledger.amend(Amendment("2", "b", "top-up", now - 60, 10, now + 600))
+    behind = Hold("a", 150, (LEG,), now + 600, now - 50)
+    assert isinstance(ledger.reserve(behind), Refused)
+    assert Granted() == ledger.reserve(Hold("b", 110, (LEG,), now + 600, now + 10**6))
 
 
 def test_a_killed_client_is_charged_when_its_lease_is_over(shared: RedisServer, ledger: RedisLedger) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costguard._book import IdempotencyConflictError
-from costguard._types import Granted, Hold, Leg
+from costguard._types import Amendment, Granted, Hold, Leg
 from costguard.ledgers import open_ledger
 from costguard.ledgers.memory import MemoryLedger
 from costguard.ledgers.redis import RedisLedger
@@ -56,6 +56,8 @@ START = 1_780_000_000
 IDS = st.integers(0, 5).map("hold-{}".format)
 AMOUNTS = st.sampled_from((0, 1, 10, 30, 40, 60, 130))
 SETS = st.sets(st.integers(0, 3), min_size=1).map(sorted)
+KINDS = ("limit", "limit", "top-up", "top-up", "pause", "resume")
+NAMES = ("daily: ä{}", "dailies", "total", "rolling")
 STEPS = st.one_of(
     st.tuples(st.just("reserve"), IDS, AMOUNTS, SETS, st.integers(-9, 20), st.sampled_from((1, 5, 60))),
     st.tuples(st.just("extend"), IDS, AMOUNTS),
@@ -63,6 +65,7 @@ STEPS = st.one_of(
     st.tuples(st.just("release"), IDS),
     st.tuples(st.just("adjust"), IDS, st.sampled_from(("one", "two")), AMOUNTS),
     st.tuples(st.just("reap"), st.integers(-5, 90)),
+    st.tuples(st.just("amend"), st.integers(0, 6), st.sampled_from(KINDS), st.sampled_from(NAMES), AMOUNTS),
 )
 
 
@@ -71,7 +74,7 @@ def legs_at(which: list[int], at: int) -> tuple[Leg, ...]:
     day, slot = at // 10 * 10, at // 4
     marks = ((33.3, 33), (50.0, 50), (99.9, 100))
     every = (
-        Leg("daily: ä{}", f"{day}", 100, day, day + 10.0, True, marks, (("user", "{x}:\n"),)),
+        Leg("daily: ä{}", f"{day}", 100, day, day + 10.0, True, marks, (("user", "{x}:\n"),), group="dailies"),
         Leg("watched", f"{day}", 60, day, day + 10.0, False, marks),
         Leg("total", "lifetime", 250, marks=((80.0, 200),)),
         Leg("rolling", f"{slot:012d}", 120, slot * 4.0, slot * 4.0 + 4, True, marks, slots=3),
@@ -97,13 +100,19 @@ def test_any_steps_are_answered_as_the_book_answers_them(redis_url: str, steps: 
     for name, *arguments in steps:
         if name == "reserve":
             id, amount, which, at, lease = arguments
-            hold = Hold(id, amount, legs_at(which, START + at), START + at + lease + amount / 1000)
+            hold = Hold(id, amount, legs_at(which, START + at), START + at + lease + amount / 1000, START + at)
             seen |= dict.fromkeys(hold.legs)
             arguments = [hold]
         elif name == "reap":
             arguments = [float(START + arguments[0])]
+        elif name == "amend":
+            number, kind, budget, amount = arguments
+            until = START + amount / 5 if kind == "top-up" else None
+            arguments = [Amendment(f"a{number}", budget, kind, START, amount, until, "ada", "a: \u2028 'reason'")]
         assert answer(getattr(book, name), *arguments) == answer(getattr(ledger, name), *arguments)
-        assert book.balances(list(seen)) == ledger.balances(list(seen))
+        assert book.balances(list(seen), START + 5) == ledger.balances(list(seen), START + 5)
+    assert book.windows(START + 9) == ledger.windows(START + 9)
+    assert book.amendments() == ledger.amendments()
     ledger.close()
 
 
@@ -172,8 +181,8 @@ def test_slots_that_no_rolling_window_reaches_are_deleted(redis_url: str) -> Non
         ledger.reserve(Hold(f"h{slot}", 5, (leg,), slot + 50.0))
         ledger.settle(f"h{slot}", 5)
         ledger.reap(float(slot))
-    # Spent and held of each slot, one of them just over, and the newest slot's number.
-    assert 2 * 12 + 1 == command(redis_url, "HLEN", f"cg:{{{space}}}:rolling:r")
+    # Spent and held of each slot, one of them just over; the newest slot's number, the limit, and the leg.
+    assert 2 * 12 + 3 == command(redis_url, "HLEN", f"cg:{{{space}}}:rolling:r")
     ledger.reap(10_000.0)
     assert 0 == command(redis_url, "EXISTS", f"cg:{{{space}}}:rolling:r")
     ledger.close()

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from costguard import _book
 from costguard._book import Entry, IdempotencyConflictError, Row, State
-from costguard._types import Balance, Granted, Hold, Leg, Nano, Refused
+from costguard._terms import amend
+from costguard._types import Amendment, Balance, Granted, Hold, Leg, Nano, Refused
 from costguard.ledgers.memory import MemoryLedger
 
 
@@ -254,9 +255,9 @@ class RollingForgetsTheOldestSlot(MemoryLedger):
     def reserve(self, hold: Hold) -> Granted | Refused:
         return super().reserve(replace(hold, legs=tuple(map(self._shorter, hold.legs))))
 
-    def balances(self, legs: Sequence[Leg]) -> Sequence[Balance]:
-        shorter = super().balances([self._shorter(leg) for leg in legs])
-        return [replace(balance, leg=leg) for leg, balance in zip(legs, shorter, strict=True)]
+    def balances(self, legs: Sequence[Leg], at: float = 0.0) -> Sequence[Balance]:
+        shorter = super().balances([self._shorter(leg) for leg in legs], at)
+        return [replace(one, leg=replace(one.leg, slots=leg.slots)) for leg, one in zip(legs, shorter, strict=True)]
 
     def _shorter(self, leg: Leg) -> Leg:
         return replace(leg, slots=leg.slots - 1) if leg.slots else leg
@@ -319,6 +320,81 @@ class CorrectionsAreUndoneByTheSettlement(MemoryLedger):
         if entry.state is State.EXPIRED and entry.adjusted is not None:
             self._state[id] = entry._replace(adjusted=None)
         return super().settle(id, actual)
+
+
+class TopUpsNeverEnd(MemoryLedger):
+    """Adds for good what was to be added for a while."""
+
+    def amend(self, amendment: Amendment) -> None:
+        until = None if amendment.until is None else amendment.until + 1e9
+        super().amend(replace(amendment, until=until))
+        terms, history = self._amended
+        self._amended = (terms, {**history, amendment.id: amendment})
+
+
+class AmendsTwice(MemoryLedger):
+    """Adds a top-up that is sent again once more."""
+
+    def amend(self, amendment: Amendment) -> None:
+        terms, history = self._amended
+        if history.get(amendment.id) == amendment:
+            changed = amend(terms[amendment.budget], amendment)
+            self._amended = ({**terms, amendment.budget: changed}, history)
+        super().amend(amendment)
+
+
+class GroupsAreNotAmended(MemoryLedger):
+    """Looks for amendments of one value only, and not for those of the whole budget per tag."""
+
+    def amend(self, amendment: Amendment) -> None:
+        super().amend(amendment)
+        terms, history = self._amended
+        self._amended = ({name: one for name, one in terms.items() if not name.startswith("every ")}, history)
+
+
+class PausesLetStreamsGrow(MemoryLedger):
+    """Refuses new calls of a paused budget, and goes on extending the holds of old ones."""
+
+    def extend(self, id: str, amount: Nano) -> Granted | Refused:
+        kept = self._amended
+        self._amended = ({name: one._replace(paused=False) for name, one in kept[0].items()}, kept[1])
+        try:
+            return super().extend(id, amount)
+        finally:
+            self._amended = kept
+
+
+class ResumesWithTheOldLimit(MemoryLedger):
+    """Forgets a changed limit when a pause ends."""
+
+    def amend(self, amendment: Amendment) -> None:
+        super().amend(amendment)
+        terms, history = self._amended
+        if amendment.kind == "resume":
+            resumed = terms[amendment.budget]._replace(limit=None)
+            self._amended = ({**terms, amendment.budget: resumed}, history)
+
+
+class MarksStayWhereTheyWere(MemoryLedger):
+    """Alerts at percentages of the program's limit, whatever limit is in force."""
+
+    def settle(self, id: str, actual: Nano) -> Granted:
+        kept = self._amended
+        self._amended = ({}, kept[1])
+        try:
+            return super().settle(id, actual)
+        finally:
+            self._amended = kept
+
+
+class RaisingALimitArmsItsMarksAgain(MemoryLedger):
+    """Tells of thresholds once more when the limit was raised."""
+
+    def amend(self, amendment: Amendment) -> None:
+        super().amend(amendment)
+        for key, row in list(self._state.items()):
+            if isinstance(row, Row) and key[0] == amendment.budget:
+                self._state[key] = row._replace(fired=0.0)
 
 
 class ForgetsTooEarly(MemoryLedger):

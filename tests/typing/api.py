@@ -233,5 +233,14 @@ def event(one: CostEvent) -> None:
     assert_type(one.tags, Mapping[str, str])
 
 
+def changed() -> None:
+    assert_type(costguard.budgets.set_limit("search", None, author="ada"), costguard.budgets.Change)
+    assert_type(costguard.budgets.top_up("search", "$5", until="24h").until, datetime | None)
+    assert_type(costguard.budgets.pause("search", reason="a loop").amount, Decimal | None)
+    assert_type(costguard.budgets.resume("search").kind, Literal["limit", "top-up", "pause", "resume"])
+    assert_type(costguard.budgets.history(), tuple[costguard.budgets.Change, ...])
+    assert_type(costguard.budgets.every()[0].paused, bool)
+
+
 names: Callable[..., object] = plain
 """A decorated function is a function."""

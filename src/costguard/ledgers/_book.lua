@@ -1,16 +1,21 @@
 -- The arithmetic of costguard._book for Redis, put in front of each of the scripts beside it.
 --
--- KEYS: meta, leases, windows, hold, and then the window of each leg, all in one hash slot.
+-- KEYS: meta, leases, windows, terms, hold, and then the window of each leg, all in one hash slot.
 -- Each leg is told in one argument, as `_redis_told` writes it: its limit, 1 when it is hard, how many slots it is
--- counted in and which this is (0 0 for a calendar window), when it can be forgotten (- for never), and its marks.
+-- counted in and which this is (0 0 for a calendar window), when it can be forgotten (- for never), and its marks, each
+-- as percent, nano-dollars and ten-thousandths of a percent. After all of them come, for each, the names of its budget
+-- and of its group.
 -- The hold keeps the legs whole, as JSON, and a digest of it, which says whether a client told of the same legs.
 -- A window is a hash: p spent, h held, f the highest mark told. The slots of a rolling budget share one hash, with the
--- slot's number behind each of the three names, and `last` for the newest slot.
+-- slot's number behind each of the three names, and `last` for the newest slot. `n` and `leg` are the limit and the
+-- whole of the leg that was last held on.
+-- `terms` is a hash of what was amended: by budget, its limit or -, 1 when it is paused, and amounts with their ends.
 --
 -- Every script reads and checks first and writes afterwards, because Redis does not undo what a script wrote before it
 -- failed. Amounts are added by HINCRBY, in whole 64-bit numbers; they are compared as doubles, exact below 2^53.
 
-local META, LEASES, WINDOWS, HOLD, BEFORE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], 4
+local META, LEASES, WINDOWS, TERMS, HOLD, BEFORE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], 5
+local MOST = 9007199254740991
 
 local function clock()
   local time = redis.call('TIME')
@@ -34,18 +39,55 @@ local function history(epoch, seq)
   return meta[1] or '', now, lost
 end
 
--- The legs told of from this argument on.
-local function legs_from(first)
+-- What a budget's terms say of an instant: a limit, whether it is paused, what is added.
+local function read_terms(text, at)
+  if not text then return nil, false, 0 end
+  local limit, paused, rest = string.match(text, '^(%S+) (%S+)(.*)$')
+  local extra = 0
+  for amount, ends in string.gmatch(rest, '(%S+) (%S+)') do
+    if tonumber(ends) > at then extra = extra + tonumber(amount) end
+  end
+  return tonumber(limit), paused == '1', extra
+end
+
+-- Give each leg the limit that is in force for it at an instant, and say whether it is paused.
+local function amend(legs, first, at)
+  local names = {}
+  for index = 1, 2 * #legs do names[index] = ARGV[first + index - 1] end
+  if #names == 0 then return end
+  local found = redis.call('HMGET', TERMS, unpack(names))
+  for index, leg in ipairs(legs) do
+    local own, group = found[2 * index - 1], names[2 * index] ~= '' and found[2 * index]
+    if own or group then
+      local limit, paused, extra = read_terms(own, at)
+      local others, all_paused, more = read_terms(group, at)
+      leg.paused = paused or all_paused
+      local now = limit or others or leg.limit
+      if extra + more > 0 then now = math.min(MOST, now + extra + more) end
+      leg.amended, leg.limit = now ~= leg.limit, now
+    end
+  end
+end
+
+-- The legs told of from this argument on, with the limits in force at an instant.
+local function legs_from(first, at)
   local legs = {}
   for index = 1, #KEYS - BEFORE do
     local limit, hard, slots, slot, ends, marks =
       string.match(ARGV[first + index - 1], '^(%S+) (%S+) (%S+) (%S+) (%S+)(.*)$')
     legs[index] = {
-      key = KEYS[BEFORE + index], limit = tonumber(limit), hard = hard == '1', slots = tonumber(slots),
+      key = KEYS[BEFORE + index], limit = tonumber(limit), hard = hard == '1', slots = tonumber(slots), told = limit,
       slot = tonumber(slot), suffix = slots == '0' and '' or slot, ends = tonumber(ends), marks = marks,
     }
   end
+  amend(legs, first + #legs, at)
   return legs
+end
+
+-- A mark at its percentage of an amended limit; in two steps, as doubles count no product of both.
+local function scaled(limit, parts)
+  local millions = math.floor(limit / 1000000)
+  return math.max(1, millions * parts + math.ceil((limit - millions * 1000000) * parts / 1000000))
 end
 
 -- Where the run of `slots` + 1 amounts begins that has the largest sum; the first of equals.
@@ -78,9 +120,9 @@ end
 local function read(leg)
   local slots = leg.slots
   if slots == 0 then
-    local row = redis.call('HMGET', leg.key, 'p', 'h')
+    local row = redis.call('HMGET', leg.key, 'p', 'h', 'n')
     local spent = tonumber(row[1] or 0)
-    return {known = row[2] and true, spent = spent, held = tonumber(row[2] or 0), most = spent}
+    return {known = row[2] and true, spent = spent, held = tonumber(row[2] or 0), most = spent, limit = row[3]}
   end
   local oldest, newest = around(leg)
   local fields, count = {}, newest - oldest + 1
@@ -88,6 +130,7 @@ local function read(leg)
     local slot = oldest + index - 1
     fields[index], fields[count + index] = 'p' .. slot, 'h' .. slot
   end
+  fields[2 * count + 1] = 'n'
   local found = redis.call('HMGET', leg.key, unpack(fields))
   local spent, held, both = {}, {}, {}
   for index = 1, count do
@@ -96,7 +139,7 @@ local function read(leg)
   end
   local first = peak(both, slots)
   return {
-    known = found[count + slots + 1] and true,
+    known = found[count + slots + 1] and true, limit = found[2 * count + 1],
     spent = sum(spent, first, slots), held = sum(held, first, slots), most = sum(spent, peak(spent, slots), slots),
   }
 end
@@ -115,12 +158,12 @@ end
 -- Note the marks that a leg reaches with `total` spent, and add them to `crossings`.
 local function crossed(crossings, index, leg, total)
   local place, told, highest = 0, nil, nil
-  for percent, nano in string.gmatch(leg.marks, '(%S+) (%S+)') do
-    if tonumber(nano) <= total then
+  for percent, nano, parts in string.gmatch(leg.marks, '(%S+) (%S+) (%S+)') do
+    if (leg.amended and scaled(leg.limit, tonumber(parts)) or tonumber(nano)) <= total then
       told = told or fired(leg)
       if tonumber(percent) > told then
         highest = percent
-        table.insert(crossings, {tostring(index - 1), tostring(place), whole(total)})
+        table.insert(crossings, {tostring(index - 1), tostring(place), whole(total), whole(leg.limit)})
       end
     end
     place = place + 1
@@ -134,14 +177,17 @@ local function read_all(legs)
   return rows
 end
 
--- The hard legs on which `amount` more does not fit, each as its index, spent and held.
+-- The hard legs on which `amount` more does not fit, or which are paused: each as its index, spent, held, the limit in
+-- force, and 1 when it is paused.
 local function refusals(legs, rows, amount)
   local found = {}
   for index, leg in ipairs(legs) do
     local row = rows[index]
-    -- A call that costs nothing passes a spent budget.
-    if leg.hard and amount > 0 and row.spent + row.held + amount > leg.limit then
-      table.insert(found, {tostring(index - 1), whole(row.spent), whole(row.held)})
+    -- A call that costs nothing passes a budget that is spent or paused.
+    if leg.hard and amount > 0 and (leg.paused or row.spent + row.held + amount > leg.limit) then
+      table.insert(found, {
+        tostring(index - 1), whole(row.spent), whole(row.held), whole(leg.limit), leg.paused and '1' or '0',
+      })
     end
   end
   return found
@@ -153,9 +199,9 @@ local function noted(leg, keep)
     local newest = tonumber(redis.call('HGET', leg.key, 'last') or -1)
     redis.call('HSET', leg.key, 'last', string.format('%d', math.max(newest, leg.slot)))
   end
-  if not leg.ends then return end
   local member = leg.slots == 0 and 'w' .. leg.key or 'r' .. leg.suffix .. ':' .. leg.key
-  redis.call('ZADD', WINDOWS, string.format('%.17g', leg.ends), member)
+  redis.call('ZADD', WINDOWS, leg.ends and string.format('%.17g', leg.ends) or '+inf', member)
+  if not leg.ends then return end
   -- The reaper forgets it; this is for when nobody reaps. A client whose clock is behind still gets its window.
   redis.call('EXPIRE', leg.key, math.ceil(math.max(0, leg.ends - clock()) + keep + 86400))
 end

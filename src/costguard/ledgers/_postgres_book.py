@@ -8,9 +8,21 @@ from hashlib import blake2b
 from typing import Final
 
 from .._book import Entry, Row, Step, WindowKey
-from .._types import Leg
+from .._terms import PLAIN, Terms
+from .._types import Amendment, Leg
 from ._postgres_wire import Rows, Wire
-from ._stepped import REMEMBERED, adjusted_as_json, entry_from, legs_as_json, slot_range
+from ._records import (
+    adjusted_as_json,
+    amendment_as_json,
+    amendment_from_json,
+    entry_from,
+    leg_as_json,
+    leg_from_json,
+    legs_as_json,
+    terms_as_text,
+    terms_from_text,
+)
+from ._stepped import REMEMBERED, slot_range
 
 MIGRATE: Final = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
@@ -40,20 +52,40 @@ MIGRATIONS: Final = (
         "CREATE INDEX holds_ended ON {schema}.holds (expires) WHERE state <> 'open'",
     ),
     ("ALTER TABLE {schema}.holds ADD COLUMN adjusted text",),
+    (
+        "ALTER TABLE {schema}.holds ADD COLUMN at float8 NOT NULL DEFAULT 0",
+        "ALTER TABLE {schema}.windows ADD COLUMN leg text",
+        'CREATE TABLE {schema}.terms (budget text COLLATE "C" PRIMARY KEY, terms text NOT NULL)',
+        """CREATE TABLE {schema}.amendments (
+            number bigserial PRIMARY KEY, id text COLLATE "C" NOT NULL UNIQUE, budget text COLLATE "C" NOT NULL,
+            record text NOT NULL
+        )""",
+    ),
 )
 """Each is applied once, in order; the table ``migrations`` tells which were. Never edit one: add another."""
 
 _ROWS: Final = 'SELECT budget, "window", spent, held, fired, ends FROM {schema}.windows WHERE {wanted}'
-_ENTRY: Final = "SELECT state, amount, first, booked, expires, legs, adjusted FROM {schema}.holds WHERE id = {id}"
+_ENTRY: Final = "SELECT state, amount, first, booked, expires, legs, adjusted, at FROM {schema}.holds WHERE id = {id}"
 _WRITE_ROWS: Final = """
-    INSERT INTO {schema}.windows VALUES {rows} ON CONFLICT (budget, "window")
-    DO UPDATE SET spent = excluded.spent, held = excluded.held, fired = excluded.fired"""
+    INSERT INTO {schema}.windows AS known (budget, "window", spent, held, fired, ends, leg) VALUES {rows}
+    ON CONFLICT (budget, "window") DO UPDATE SET spent = excluded.spent, held = excluded.held,
+        fired = excluded.fired, leg = coalesce(excluded.leg, known.leg)"""
 _ADD: Final = """
-    INSERT INTO {schema}.holds (id, state, amount, first, booked, expires, legs)
-    VALUES ({id}, '{state}', {amount}, {first}, {booked}, {expires}, {legs})"""
+    INSERT INTO {schema}.holds (id, state, amount, first, booked, expires, legs, at)
+    VALUES ({id}, '{state}', {amount}, {first}, {booked}, {expires}, {legs}, {at})"""
 _CHANGE: Final = """
     UPDATE {schema}.holds SET state = '{state}', amount = {amount}, booked = {booked}, adjusted = {adjusted}
     WHERE id = {id}"""
+_WINDOWS: Final = """
+    SELECT budget, "window", spent, held, fired, ends, leg FROM {schema}.windows
+    WHERE leg IS NOT NULL AND (ends IS NULL OR ends > {at})"""
+_TERMS: Final = "SELECT budget, terms FROM {schema}.terms WHERE {wanted}"
+_AMENDMENTS: Final = "SELECT record FROM {schema}.amendments WHERE {wanted} ORDER BY number"
+_AMEND: Final = (
+    "INSERT INTO {schema}.amendments (id, budget, record) VALUES ({id}, {budget}, {record})",
+    """INSERT INTO {schema}.terms VALUES ({budget}, {terms})
+    ON CONFLICT (budget) DO UPDATE SET terms = excluded.terms""",
+)
 _OVERDUE: Final = """
     SELECT id FROM {schema}.holds WHERE state = 'open' AND expires <= {now} ORDER BY expires LIMIT {limit}"""
 _FORGET: Final = (
@@ -82,27 +114,58 @@ class PostgresTransaction:
         self._sent = False
         self._new: set[str] = set()
 
-    def lock(self, budgets: Iterable[str]) -> None:
-        """Keep every other step on these budgets out until the end."""
-        keys = sorted({lock_key(self._schema, "budget", budget) for budget in budgets})
-        self._queued += [f"SELECT pg_advisory_xact_lock({key})" for key in keys]
+    def lock(self, budgets: Iterable[str], steady: Iterable[str] = ()) -> None:
+        """Keep every other step on these budgets out until the end, and amendments of the `steady` ones."""
+        schema = self._schema
+        keys = {lock_key(schema, "budget", budget): "pg_advisory_xact_lock_shared" for budget in steady}
+        keys |= {lock_key(schema, "budget", budget): "pg_advisory_xact_lock" for budget in budgets}
+        self._queued += [f"SELECT {keys[key]}({key})" for key in sorted(keys)]
 
-    def rows(self, legs: Sequence[Leg]) -> dict[WindowKey, Row]:
-        """The rows that the windows of these legs are made of, in one statement, which sees one moment."""
+    def read(self, legs: Sequence[Leg]) -> tuple[dict[WindowKey, Row], dict[str, Terms]]:
+        """The rows that the windows of these legs are made of, each statement of which sees one moment, and what is in
+        force of their budgets."""
         if not legs:
-            return {}
+            return {}, {}
         wanted, names = [], {}
         for leg in legs:
             first, last = slot_range(leg) if leg.slots else (leg.window, leg.window)
             names[_ascii(leg.budget)] = leg.budget
             between = f"BETWEEN {self._text(first)} AND {self._text(last)}"
             wanted.append(f'(budget = {self._text(leg.budget)} AND "window" {between})')
-        return {
-            (names[budget or ""], _plain(window)): Row(
-                _int(spent), _int(held), float(fired or 0), None if ends is None else float(ends)
-            )
-            for budget, window, spent, held, fired, ends in self._ask(_ROWS, wanted=" OR ".join(wanted))
-        }
+        budgets = {name for leg in legs for name in (leg.budget, leg.group) if name}
+        self._queue(_TERMS, wanted=f"budget IN ({', '.join(map(self._text, sorted(budgets)))})")
+        terms, rows = self._ask_both(_ROWS, wanted=" OR ".join(wanted))
+        return {(names[budget or ""], _plain(window)): _row(*figures) for budget, window, *figures in rows}, _all_terms(
+            terms
+        )
+
+    def windows(self, at: float) -> tuple[dict[WindowKey, Row], dict[str, Terms]]:
+        """Every row that is not over at an instant, with its leg, and what is in force of every budget."""
+        self._queue(_TERMS, wanted="true")
+        terms, rows = self._ask_both(_WINDOWS, at=_float(at))
+        return {(_plain(budget), _plain(window)): _row(*figures) for budget, window, *figures in rows}, _all_terms(
+            terms
+        )
+
+    def terms(self, budget: str) -> Terms:
+        """What is in force of a budget."""
+        return _all_terms(self._ask(_TERMS, wanted=f"budget = {self._text(budget)}")).get(budget, PLAIN)
+
+    def amended(self, *, id: str | None = None, budget: str | None = None) -> list[Amendment]:
+        """The amendment of this id, those of a budget, or all."""
+        given = [("id", id), ("budget", budget)]
+        wanted = [f"{column} = {self._text(value)}" for column, value in given if value is not None]
+        return [
+            amendment_from_json(text or "") for (text,) in self._ask(_AMENDMENTS, wanted=" AND ".join(wanted) or "true")
+        ]
+
+    def amend(self, amendment: Amendment, terms: Terms) -> None:
+        """Write an amendment, and what is in force after it."""
+        for statement in _AMEND:
+            self._queue(
+                statement, id=self._text(amendment.id), budget=self._text(amendment.budget),
+                record=self._wire.literal(amendment_as_json(amendment)), terms=self._text(terms_as_text(terms)),
+            )  # fmt: skip
 
     def entry(self, id: str) -> Entry | None:
         """The hold of this id."""
@@ -111,10 +174,10 @@ class PostgresTransaction:
             self._new.add(id)
             return None
         self._new.discard(id)
-        state, amount, first, booked, expires, legs, adjusted = found[0]
+        state, amount, first, booked, expires, legs, adjusted, at = found[0]
         return entry_from({
             "id": id, "state": state, "amount": _int(amount), "first": _int(first), "booked": _int(booked),
-            "expires": float(expires or 0), "legs": legs, "adjusted": adjusted,
+            "expires": float(expires or 0), "legs": legs, "adjusted": adjusted, "at": float(at or 0),
         })  # fmt: skip
 
     def write(self, id: str, step: Step) -> None:
@@ -124,7 +187,7 @@ class PostgresTransaction:
         if step.rows:
             rows = [
                 f"({self._text(budget)}, {self._text(window)}, {row.spent}, {row.held}, {_float(row.fired)},"
-                f" {_float(row.ends)})"
+                f" {_float(row.ends)}, {'NULL' if row.leg is None else self._wire.literal(leg_as_json(row.leg))})"
                 for (budget, window), row in step.rows.items()
             ]
             self._queue(_WRITE_ROWS, rows=", ".join(rows))
@@ -135,6 +198,7 @@ class PostgresTransaction:
             first=entry.first, booked=entry.booked, expires=_float(hold.expires),
             legs=self._wire.literal(legs_as_json(hold.legs)),
             adjusted="NULL" if entry.adjusted is None else self._wire.literal(adjusted_as_json(entry) or ""),
+            at=_float(hold.at),
         )  # fmt: skip
 
     def overdue(self, now: float, limit: int) -> list[str]:
@@ -159,9 +223,14 @@ class PostgresTransaction:
         self._queued.append(statement.format(schema=self._schema, **values))
 
     def _ask(self, query: str, **values: object) -> Rows:
+        return self._ask_both(query, **values)[1]
+
+    def _ask_both(self, query: str, **values: object) -> tuple[Rows, Rows]:
+        """The answers to a query and to what was queued before it."""
         self._queue(query, **values)
         statements, self._queued, self._sent = self._queued, [], True
-        return self._wire.ask(*statements)[-1]
+        answers = self._wire.ask(*statements)
+        return (answers[-2] if len(answers) > 1 else []), answers[-1]
 
     def _text(self, text: str) -> str:
         return self._wire.literal(_ascii(text))
@@ -181,6 +250,15 @@ def _ascii(text: str) -> str:
 def _plain(text: str | None) -> str:
     plain: str = json.loads(f'"{text}"')
     return plain
+
+
+def _row(spent: str | None, held: str | None, fired: str | None, ends: str | None, leg: str | None = None) -> Row:
+    until, known = None if ends is None else float(ends), None if leg is None else leg_from_json(leg)
+    return Row(_int(spent), _int(held), float(fired or 0), until, known)
+
+
+def _all_terms(rows: Rows) -> dict[str, Terms]:
+    return {_plain(budget): terms_from_text(terms or "") for budget, terms in rows}
 
 
 def _int(text: str | None) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha1
 from typing import NamedTuple
 
+from .._book import Row, WindowKey
+from .._terms import parts
 from .._types import Leg
-from ._stepped import legs_as_json
+from ._records import leg_as_json, leg_from_json
 
 
 class Told(NamedTuple):
@@ -17,22 +20,26 @@ class Told(NamedTuple):
     Attributes:
         text: all of them, as the hold keeps them.
         digest: of the text: the same for equal legs, from whichever process.
-        figures: of each leg, what the arithmetic needs.
+        figures: of each leg, what the arithmetic needs, and then of each leg the names of its budget and its group.
+        each: each leg by itself, as its window keeps it.
         windows: of each leg, the key of its window.
     """
 
     text: str
     digest: str
     figures: tuple[str, ...]
+    each: tuple[str, ...]
     windows: tuple[str, ...]
 
 
 @lru_cache(maxsize=1024)
 def told(legs: tuple[Leg, ...]) -> Told:
     """Describe legs. Most calls of an hour have the same ones, so it is remembered."""
-    text = legs_as_json([_plain(leg) for leg in legs])
+    each = tuple(leg_as_json(_plain(leg)) for leg in legs)
+    text = f"[{','.join(each)}]"
     digest = sha1(text.encode()).hexdigest()  # noqa: S324 - it tells legs apart, it protects nothing
-    return Told(text, digest, tuple(map(_figures, legs)), tuple(map(window, legs)))
+    names = [name for leg in legs for name in (leg.budget, leg.group)]
+    return Told(text, digest, (*map(_figures, legs), *names), each, tuple(map(window, legs)))
 
 
 def window(leg: Leg) -> str:
@@ -50,16 +57,37 @@ def fields(leg: Leg) -> Sequence[str]:
     return [kind + str(slot) for slot in range(this - leg.slots, this + 1) for kind in "ph"]
 
 
+def key_of(member: str) -> str:
+    """The key of a window, by its entry in the list of windows."""
+    return member[1:] if member[0] == "w" else member.partition(":")[2]
+
+
+def pairs(flat: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Names and values of a hash as the server tells it."""
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def rows_of(kept: Mapping[str, str]) -> Iterator[tuple[WindowKey, Row]]:
+    """The rows that one window's hash holds, or one rolling budget's; none that was never described."""
+    if "leg" not in kept:
+        return
+    leg = leg_from_json(kept["leg"])
+    slots = [name[1:] for name in kept if name[0] == "h"] if leg.slots else [""]
+    for slot in slots:
+        row = Row(int(kept.get(f"p{slot}", 0)), int(kept.get(f"h{slot}", 0)), leg=leg)
+        yield (leg.budget, f"{int(slot):012d}" if leg.slots else leg.window), row
+
+
 def _plain(leg: Leg) -> Leg:
     """With figures of one type each: 5 and 5.0 are equal, and must be written alike."""
     ends = None if leg.ends is None else float(leg.ends)
     marks = tuple((float(percent), nano) for percent, nano in leg.marks)
-    return Leg(leg.budget, leg.window, leg.limit, float(leg.starts), ends, leg.hard, marks, leg.scope, leg.slots)
+    return replace(leg, starts=float(leg.starts), ends=ends, marks=marks)
 
 
 def _figures(leg: Leg) -> str:
     """One leg in a word for each figure; see ``_book.lua``."""
     ends = "-" if leg.ends is None else repr(float(leg.ends + leg.slots * (leg.ends - leg.starts)))
     slot = int(leg.window) if leg.slots else 0
-    marks = [f"{percent!r} {nano}" for percent, nano in leg.marks]
+    marks = [f"{percent!r} {nano} {parts(percent)}" for percent, nano in leg.marks]
     return " ".join([f"{leg.limit} {leg.hard:d} {leg.slots} {slot} {ends}", *marks])

@@ -7,8 +7,20 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from .._book import Entry, Row, Step, WindowKey
-from .._types import Leg
-from ._stepped import REMEMBERED, adjusted_as_json, entry_from, legs_as_json, slot_range
+from .._terms import PLAIN, Terms
+from .._types import Amendment, Leg
+from ._records import (
+    adjusted_as_json,
+    amendment_as_json,
+    amendment_from_json,
+    entry_from,
+    leg_as_json,
+    leg_from_json,
+    legs_as_json,
+    terms_as_text,
+    terms_from_text,
+)
+from ._stepped import REMEMBERED, slot_range
 
 MIGRATIONS: Final = (
     (
@@ -25,6 +37,15 @@ MIGRATIONS: Final = (
         "CREATE INDEX holds_ended ON holds (expires) WHERE state != 'open'",
     ),
     ("ALTER TABLE holds ADD COLUMN adjusted TEXT",),
+    (
+        "ALTER TABLE holds ADD COLUMN at REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE windows ADD COLUMN leg TEXT",
+        "CREATE TABLE terms (budget TEXT PRIMARY KEY, terms TEXT NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE amendments (
+            number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, budget TEXT NOT NULL,
+            record TEXT NOT NULL
+        )""",
+    ),
 )
 """Each is applied once, in order; ``PRAGMA user_version`` tells how many were. Never edit one: add another."""
 
@@ -36,11 +57,11 @@ class SQLiteTransaction:
         self._run = connection.execute
         self._run_each = connection.executemany
 
-    def lock(self, budgets: Iterable[str]) -> None:
+    def lock(self, budgets: Iterable[str], steady: Iterable[str] = ()) -> None:
         """Nothing to do: ``BEGIN IMMEDIATE`` has locked the book."""
 
-    def rows(self, legs: Sequence[Leg]) -> dict[WindowKey, Row]:
-        """The rows that the windows of these legs are made of."""
+    def read(self, legs: Sequence[Leg]) -> tuple[dict[WindowKey, Row], dict[str, Terms]]:
+        """The rows that the windows of these legs are made of, and what is in force of their budgets."""
         found = {}
         for leg in legs:
             first, last = slot_range(leg) if leg.slots else (leg.window, leg.window)
@@ -49,7 +70,41 @@ class SQLiteTransaction:
                 (leg.budget, first, last),
             ):
                 found[leg.budget, row["window"]] = Row(row["spent"], row["held"], row["fired"], row["ends"])
-        return found
+        names = {name for leg in legs for name in (leg.budget, leg.group) if name}
+        every = {name: self.terms(name) for name in names}
+        return found, {name: terms for name, terms in every.items() if terms is not PLAIN}
+
+    def windows(self, at: float) -> tuple[dict[WindowKey, Row], dict[str, Terms]]:
+        """Every row that is not over at an instant, with its leg, and what is in force of every budget."""
+        rows = self._run("SELECT * FROM windows WHERE leg IS NOT NULL AND (ends IS NULL OR ends > ?)", (at,))
+        books = {
+            (row["budget"], row["window"]): Row(
+                row["spent"], row["held"], row["fired"], row["ends"], leg_from_json(row["leg"])
+            )
+            for row in rows
+        }
+        return books, {budget: terms_from_text(text) for budget, text in self._run("SELECT budget, terms FROM terms")}
+
+    def terms(self, budget: str) -> Terms:
+        """What is in force of a budget."""
+        found = self._run("SELECT terms FROM terms WHERE budget = ?", (budget,)).fetchone()
+        return PLAIN if found is None else terms_from_text(found["terms"])
+
+    def amended(self, *, id: str | None = None, budget: str | None = None) -> list[Amendment]:
+        """The amendment of this id, those of a budget, or all."""
+        rows = self._run(
+            "SELECT record FROM amendments WHERE id = coalesce(?, id) AND budget = coalesce(?, budget) ORDER BY number",
+            (id, budget),
+        )
+        return [amendment_from_json(row["record"]) for row in rows]
+
+    def amend(self, amendment: Amendment, terms: Terms) -> None:
+        """Write an amendment, and what is in force after it."""
+        self._run(
+            "INSERT INTO amendments (id, budget, record) VALUES (?, ?, ?)",
+            (amendment.id, amendment.budget, amendment_as_json(amendment)),
+        )
+        self._run("REPLACE INTO terms VALUES (?, ?)", (amendment.budget, terms_as_text(terms)))
 
     def entry(self, id: str) -> Entry | None:
         """The hold of this id."""
@@ -61,17 +116,21 @@ class SQLiteTransaction:
         entry = step.entry
         assert entry is not None
         self._run_each(
-            "INSERT INTO windows VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (budget, window) DO UPDATE SET"
-            " spent = excluded.spent, held = excluded.held, fired = excluded.fired",
-            [(*key, row.spent, row.held, row.fired, row.ends) for key, row in step.rows.items()],
+            "INSERT INTO windows (budget, window, spent, held, fired, ends, leg) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (budget, window) DO UPDATE SET spent = excluded.spent, held = excluded.held,"
+            " fired = excluded.fired, leg = coalesce(excluded.leg, leg)",
+            [
+                (*key, row.spent, row.held, row.fired, row.ends, row.leg and leg_as_json(row.leg))
+                for key, row in step.rows.items()
+            ],
         )
         self._run(
-            "INSERT INTO holds (id, state, amount, first, booked, expires, legs, adjusted)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO holds (id, state, amount, first, booked, expires, legs, adjusted, at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET state = excluded.state, amount = excluded.amount,"
             " booked = excluded.booked, adjusted = excluded.adjusted",
             (id, entry.state.value, entry.hold.amount, entry.first, entry.booked, entry.hold.expires,
-             legs_as_json(entry.hold.legs), adjusted_as_json(entry)),
+             legs_as_json(entry.hold.legs), adjusted_as_json(entry), entry.hold.at),
         )  # fmt: skip
 
     def overdue(self, now: float, limit: int) -> list[str]:

@@ -6,15 +6,13 @@ hold a step needs, locked against every other process, and writes back what the 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from .._book import (
-    Adjusted,
     Entry,
+    IdempotencyConflictError,
     Row,
-    State,
     Step,
     WindowKey,
     adjust,
@@ -24,8 +22,10 @@ from .._book import (
     release,
     reserve,
     settle,
+    windows,
 )
-from .._types import Balance, Granted, Hold, Leg, Nano, Refused
+from .._terms import Terms, amend, check
+from .._types import Amendment, Balance, Granted, Hold, Leg, Nano, Refused
 
 T = TypeVar("T")
 
@@ -41,12 +41,27 @@ BATCH = 200
 class Transaction(Protocol):
     """One atomic step on a store."""
 
-    def lock(self, budgets: Iterable[str]) -> None:
-        """Keep every other step on these budgets out until the end."""
+    def lock(self, budgets: Iterable[str], steady: Iterable[str] = ()) -> None:
+        """Keep every other step on these budgets out until the end, and amendments of the `steady` ones."""
 
-    def rows(self, legs: Sequence[Leg]) -> dict[WindowKey, Row]:
-        """The rows that the windows of these legs are made of."""
+    def read(self, legs: Sequence[Leg]) -> tuple[dict[WindowKey, Row], dict[str, Terms]]:
+        """The rows that the windows of these legs are made of, and what is in force of their budgets."""
         ...
+
+    def windows(self, at: float) -> tuple[dict[WindowKey, Row], dict[str, Terms]]:
+        """Every row that is not over at an instant, with its leg, and what is in force of every budget."""
+        ...
+
+    def terms(self, budget: str) -> Terms:
+        """What is in force of a budget."""
+        ...
+
+    def amended(self, *, id: str | None = None, budget: str | None = None) -> list[Amendment]:
+        """The amendment of this id, those of a budget, or all."""
+        ...
+
+    def amend(self, amendment: Amendment, terms: Terms) -> None:
+        """Write an amendment, and what is in force after it."""
 
     def entry(self, id: str) -> Entry | None:
         """The hold of this id."""
@@ -80,9 +95,10 @@ class SteppedLedger:
         """See `costguard.ports.Ledger.reserve`."""
 
         def work(store: Transaction) -> Step:
-            store.lock(leg.budget for leg in hold.legs)
+            _lock(store, hold.legs)
             known = store.entry(hold.id)
-            step = reserve(store.rows(hold.legs), {} if known is None else {hold.id: known}, hold)
+            books, terms = store.read(hold.legs)
+            step = reserve(books, {} if known is None else {hold.id: known}, hold, terms)
             if step.entry is not None:
                 store.write(hold.id, step)
             return step
@@ -105,10 +121,33 @@ class SteppedLedger:
         """See `costguard.ports.Ledger.adjust`."""
         return granted(self._step(id, adjust, correction, actual))
 
-    def balances(self, legs: Sequence[Leg]) -> Sequence[Balance]:
+    def amend(self, amendment: Amendment) -> None:
+        """See `costguard.ports.Ledger.amend`."""
+        check(amendment)
+
+        def work(store: Transaction) -> None:
+            store.lock([amendment.budget])
+            known = store.amended(id=amendment.id)
+            if not known:
+                store.amend(amendment, amend(store.terms(amendment.budget), amendment))
+            elif known != [amendment]:
+                raise IdempotencyConflictError(f"amendment {amendment.id} was another one before: {known[0]}")
+
+        self._transact(work)
+
+    def amendments(self, budget: str | None = None) -> Sequence[Amendment]:
+        """See `costguard.ports.Ledger.amendments`."""
+        return self._transact(lambda store: store.amended(budget=budget))
+
+    def balances(self, legs: Sequence[Leg], at: float = 0.0) -> Sequence[Balance]:
         """See `costguard.ports.Ledger.balances`."""
-        books = self._transact(lambda store: store.rows(legs))
-        return [balance(books, leg) for leg in legs]
+        books, terms = self._transact(lambda store: store.read(legs))
+        return [balance(books, leg, terms, at) for leg in legs]
+
+    def windows(self, at: float) -> Sequence[Balance]:
+        """See `costguard.ports.Ledger.windows`."""
+        books, terms = self._transact(lambda store: store.windows(at))
+        return windows(books, terms, at)
 
     def reap(self, now: float) -> Sequence[Granted]:
         """See `costguard.ports.Ledger.reap`."""
@@ -130,12 +169,13 @@ class SteppedLedger:
             entry = store.entry(id)
             if entry is None:
                 raise KeyError(f"no hold {id}")
-            store.lock(leg.budget for leg in entry.hold.legs)
+            _lock(store, entry.hold.legs)
             # Read again: another process may have ended it between the first look and the lock.
             entry = store.entry(id)
             if entry is None:
                 raise KeyError(f"no hold {id}")
-            step = operation(store.rows(entry.hold.legs), {id: entry}, id, *figures)
+            books, terms = store.read(entry.hold.legs)
+            step = operation(books, {id: entry}, id, *figures, terms)
             if step.entry is not None:
                 store.write(id, step)
             return step
@@ -143,55 +183,15 @@ class SteppedLedger:
         return self._transact(work)
 
 
+def _lock(store: Transaction, legs: Sequence[Leg]) -> None:
+    store.lock([leg.budget for leg in legs], [leg.group for leg in legs if leg.group])
+
+
 def granted(step: Step) -> Granted:
     """The reply of a step that is never refused."""
     reply = step.reply
     assert isinstance(reply, Granted)
     return reply
-
-
-def legs_as_json(legs: Sequence[Leg]) -> str:
-    """The legs of a hold, to be kept beside it."""
-    return json.dumps(
-        [
-            [leg.budget, leg.window, leg.limit, leg.starts, leg.ends, leg.hard, leg.marks, leg.scope, leg.slots]
-            for leg in legs
-        ],
-        separators=(",", ":"),
-    )
-
-
-def legs_from_json(text: str) -> tuple[Leg, ...]:
-    """The legs that `legs_as_json` wrote."""
-    return tuple(_leg(fields) for fields in json.loads(text))
-
-
-def _leg(fields: Sequence[Any]) -> Leg:
-    budget, window, limit, starts, ends, hard, marks, scope, slots = fields
-    return Leg(
-        budget, window, limit, starts, ends, hard,
-        marks=tuple((percent, nano) for percent, nano in marks),
-        scope=tuple((tag, value) for tag, value in scope),
-        slots=slots,
-    )  # fmt: skip
-
-
-def adjusted_as_json(entry: Entry) -> str | None:
-    """The corrections of a hold, to be kept beside it."""
-    return None if entry.adjusted is None else json.dumps(entry.adjusted, separators=(",", ":"))
-
-
-def _adjusted(text: str | None) -> Adjusted | None:
-    if not text:
-        return None
-    settled, by = json.loads(text)
-    return Adjusted(settled, tuple((correction, figure) for correction, figure in by))
-
-
-def entry_from(record: Mapping[str, Any]) -> Entry:
-    """A hold out of its stored fields."""
-    hold = Hold(record["id"], record["amount"], legs_from_json(record["legs"]), record["expires"])
-    return Entry(hold, record["first"], State(record["state"]), record["booked"], _adjusted(record["adjusted"]))
 
 
 def slot_range(leg: Leg) -> tuple[str, str]:

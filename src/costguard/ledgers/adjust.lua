@@ -7,7 +7,7 @@ local function ended(kind, ...)
   return reply(kind, seq, epoch, lost and 1 or 0, ...)
 end
 
-local known = redis.call('HMGET', HOLD, 'state', 'booked', 'digest', 'settled', correction)
+local known = redis.call('HMGET', HOLD, 'state', 'booked', 'digest', 'settled', correction, 'at')
 local state, booked, settled = known[1], known[2], known[4]
 if not state then return ended('unknown') end
 if known[5] then
@@ -16,7 +16,7 @@ if known[5] then
 end
 if state == 'open' then return ended('open') end
 if known[3] ~= ARGV[5] then return ended('legs', redis.call('HGET', HOLD, 'legs')) end
-local legs = legs_from(6)
+local legs = legs_from(6, tonumber(known[6] or 0))
 local rows = read_all(legs)
 
 local added, crossings = tonumber(actual) - tonumber(booked), {}

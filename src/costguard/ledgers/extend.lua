@@ -4,14 +4,14 @@ local epoch, seq, lost = history(ARGV[1], ARGV[2])
 if lost then return reply('lost', seq, epoch) end
 local amount, word = ARGV[3], ARGV[4]
 
-local known = redis.call('HMGET', HOLD, 'state', 'digest', 'word')
+local known = redis.call('HMGET', HOLD, 'state', 'digest', 'word', 'at')
 if not known[1] then return reply('unknown', seq, epoch) end
 if known[1] ~= 'open' then return reply('conflict', seq, epoch, known[1]) end
 -- The answer to it was lost and it is sent again.
 if known[3] == word then return reply('granted', seq, epoch) end
 
 if known[2] ~= ARGV[6] then return reply('legs', seq, epoch, redis.call('HGET', HOLD, 'legs')) end
-local legs = legs_from(7)
+local legs = legs_from(7, tonumber(known[4] or 0))
 local rows = read_all(legs)
 local refused = refusals(legs, rows, tonumber(amount))
 if #refused > 0 then return reply('refused', seq, epoch, refused) end

@@ -9,7 +9,7 @@ local function ended(kind, ...)
   return reply(kind, seq, epoch, lost and 1 or 0, ...)
 end
 
-local known = redis.call('HMGET', HOLD, 'state', 'amount', 'booked', 'digest', 'settled')
+local known = redis.call('HMGET', HOLD, 'state', 'amount', 'booked', 'digest', 'settled', 'at')
 local state, amount, booked, settled = known[1], known[2], known[3], known[5]
 if not state then
   if to == 'expired' then redis.call('ZREM', LEASES, id) end
@@ -36,7 +36,7 @@ if settled then
   return ended('granted', {})
 end
 if known[4] ~= ARGV[9] then return ended('legs', redis.call('HGET', HOLD, 'legs')) end
-local legs = legs_from(10)
+local legs = legs_from(10, tonumber(known[6] or 0))
 local rows = read_all(legs)
 
 local added, crossings = tonumber(actual) - tonumber(booked), {}

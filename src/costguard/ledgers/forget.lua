@@ -6,7 +6,8 @@ for index, member in ipairs(ARGV) do
       redis.call('DEL', key)
     else
       redis.call('HDEL', key, 'p' .. slot, 'h' .. slot, 'f' .. slot)
-      if redis.call('HLEN', key) <= 1 then redis.call('DEL', key) end
+      local described = 2 * redis.call('HEXISTS', key, 'leg')
+      if redis.call('HLEN', key) <= 1 + described then redis.call('DEL', key) end
     end
     redis.call('ZREM', WINDOWS, member)
   end

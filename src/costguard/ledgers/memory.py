@@ -10,8 +10,23 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 from weakref import WeakSet
 
-from .._book import Entry, Row, State, Step, adjust, balance, expire, extend, release, reserve, settle
-from .._types import Balance, Granted, Hold, Leg, Nano, Refused
+from .._book import (
+    Entry,
+    IdempotencyConflictError,
+    Row,
+    State,
+    Step,
+    adjust,
+    balance,
+    expire,
+    extend,
+    release,
+    reserve,
+    settle,
+    windows,
+)
+from .._terms import PLAIN, Terms, amend, check
+from .._types import Amendment, Balance, Granted, Hold, Leg, Nano, Refused
 
 KEPT: Final = 10_000
 """Ended holds that are remembered, so that a repeated settle stays harmless."""
@@ -35,6 +50,8 @@ class MemoryLedger:
         self._keep = keep
         # Window rows by (budget, window) and holds by id, in one dictionary so that one update changes both.
         self._state: dict[Any, Any] = {}
+        # What is in force of amended budgets, and why: one tuple, so that one assignment changes both.
+        self._amended: tuple[dict[str, Terms], dict[str, Amendment]] = ({}, {})
         self._leases: list[tuple[float, str]] = []
         self._prune_at = 2 * KEPT
         self._ended: deque[str] = deque()
@@ -44,7 +61,7 @@ class MemoryLedger:
     def reserve(self, hold: Hold) -> Granted | Refused:
         """See `costguard.ports.Ledger.reserve`."""
         with self._lock:
-            step = reserve(self._state, self._state, hold)
+            step = reserve(self._state, self._state, hold, self._amended[0])
             if step.entry is not None:
                 # The lease goes first: one without a hold is harmless, a hold without one would stay for ever.
                 heapq.heappush(self._leases, (hold.expires, hold.id))
@@ -54,7 +71,7 @@ class MemoryLedger:
     def extend(self, id: str, amount: Nano) -> Granted | Refused:
         """See `costguard.ports.Ledger.extend`."""
         with self._lock:
-            step = extend(self._state, self._state, id, amount)
+            step = extend(self._state, self._state, id, amount, self._amended[0])
             self._apply(id, step)
         return step.reply
 
@@ -69,14 +86,36 @@ class MemoryLedger:
     def adjust(self, id: str, correction: str, actual: Nano) -> Granted:
         """See `costguard.ports.Ledger.adjust`."""
         with self._lock:
-            step = adjust(self._state, self._state, id, correction, actual)
+            step = adjust(self._state, self._state, id, correction, actual, self._amended[0])
             self._apply(id, step)
         return _granted(step)
 
-    def balances(self, legs: Sequence[Leg]) -> Sequence[Balance]:
+    def amend(self, amendment: Amendment) -> None:
+        """See `costguard.ports.Ledger.amend`."""
+        check(amendment)
+        with self._lock:
+            terms, history = self._amended
+            known = history.get(amendment.id)
+            if known not in (None, amendment):
+                raise IdempotencyConflictError(f"amendment {amendment.id} was another one before: {known}")
+            if known is None:
+                changed = amend(terms.get(amendment.budget, PLAIN), amendment)
+                self._amended = ({**terms, amendment.budget: changed}, {**history, amendment.id: amendment})
+
+    def amendments(self, budget: str | None = None) -> Sequence[Amendment]:
+        """See `costguard.ports.Ledger.amendments`."""
+        return [one for one in self._amended[1].values() if budget is None or one.budget == budget]
+
+    def balances(self, legs: Sequence[Leg], at: float = 0.0) -> Sequence[Balance]:
         """See `costguard.ports.Ledger.balances`."""
         with self._lock:
-            return [balance(self._state, leg) for leg in legs]
+            return [balance(self._state, leg, self._amended[0], at) for leg in legs]
+
+    def windows(self, at: float) -> Sequence[Balance]:
+        """See `costguard.ports.Ledger.windows`."""
+        with self._lock:
+            rows = {key: row for key, row in self._state.items() if isinstance(row, Row)}
+            return windows(rows, self._amended[0], at)
 
     def reap(self, now: float) -> Sequence[Granted]:
         """See `costguard.ports.Ledger.reap`."""
@@ -85,7 +124,7 @@ class MemoryLedger:
             while self._leases and self._leases[0][0] <= now:
                 id = self._leases[0][1]
                 if self._is_open(id):
-                    step = expire(self._state, self._state, id)
+                    step = expire(self._state, self._state, id, self._amended[0])
                     self._ended.append(id)
                     self._apply(id, step)
                     granted.append(_granted(step))
@@ -100,7 +139,7 @@ class MemoryLedger:
 
     def _end(self, operation: Callable[..., Step], id: str, *figures: Nano) -> Granted:
         with self._lock:
-            step = operation(self._state, self._state, id, *figures)
+            step = operation(self._state, self._state, id, *figures, self._amended[0])
             if step.entry is not None:
                 self._ended.append(id)
                 self._apply(id, step)

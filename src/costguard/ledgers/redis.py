@@ -18,13 +18,15 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, urlencode
 
-from .._book import IdempotencyConflictError
+from .._book import IdempotencyConflictError, windows
 from .._shield import log
-from .._types import Balance, Crossing, Granted, Hold, Leg, Nano, Refusal, Refused
+from .._terms import PLAIN, amend, check, in_force, with_limit
+from .._types import Amendment, Balance, Crossing, Granted, Hold, Leg, Nano, Refusal, Refused
 from ..errors import ConfigError, LedgerUnavailableError
+from ._records import amendment_as_json, amendment_from_json, legs_from_json, terms_as_text, terms_from_text
 from ._redis_link import Ask, Link, Script
-from ._redis_told import fields, told, window
-from ._stepped import REMEMBERED, legs_from_json
+from ._redis_told import fields, key_of, pairs, rows_of, told, window
+from ._stepped import REMEMBERED
 
 Clock = Literal["server", "client"]
 
@@ -41,7 +43,7 @@ LARGEST: Final = 2**53
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _RESERVE, _EXTEND, _FINISH = Script("reserve"), Script("extend"), Script("finish")
-_ADJUST, _DUE, _FORGET = Script("adjust"), Script("due"), Script("forget")
+_ADJUST, _AMEND, _DUE, _FORGET = Script("adjust"), Script("amend"), Script("due"), Script("forget")
 _LOST: Final = (
     "the ledger {where} lost writes that it had acknowledged (it was flushed, restarted without appendonly, or failed"
     " over): its books say less than was spent; check them, then call RedisLedger.accept_loss() or restart"
@@ -73,7 +75,8 @@ class RedisLedger:
             raise ConfigError(f"clock={clock!r}: allowed are 'server' and 'client'")
         self._link = Link(url)
         self._prefix = f"cg:{{{namespace}}}:"
-        self._books = tuple(self._prefix + name for name in ("meta", "leases", "windows"))
+        self._books = tuple(self._prefix + name for name in ("meta", "leases", "windows", "terms"))
+        self._terms, self._amendments = self._books[3], f"{self._prefix}amendments"
         self._clock = clock
         self._keep = keep
         self._own: dict[str, tuple[Leg, ...]] = {}
@@ -129,27 +132,63 @@ class RedisLedger:
             raise IdempotencyConflictError(f"correction {correction} of {id} was {reply[4]} before, now {actual}")
         return _granted(reply, legs)
 
-    def balances(self, legs: Sequence[Leg]) -> Sequence[Balance]:
+    def amend(self, amendment: Amendment) -> None:
+        """See `costguard.ports.Ledger.amend`."""
+        check(amendment)
+        self._open()
+        text = amendment_as_json(amendment)
+        reply: Sequence[Any] = ("again",)
+        while reply[0] == "again":
+            before = self._link.ask(("HGET", self._terms, amendment.budget))[0] or ""
+            after = amend(terms_from_text(before) if before else PLAIN, amendment)
+            args = (*self._history, amendment.id, amendment.budget, text, before, terms_as_text(after))
+            reply = self._link.run(Ask(_AMEND, (*self._books, self._amendments), args))[0]
+        if reply[0] == "lost":
+            raise self._loss()
+        self._saw(reply)
+        if reply[0] == "known" and (known := amendment_from_json(reply[3])) != amendment:
+            raise IdempotencyConflictError(f"amendment {amendment.id} was another one before: {known}")
+
+    def amendments(self, budget: str | None = None) -> Sequence[Amendment]:
+        """See `costguard.ports.Ledger.amendments`."""
+        kept = [text.partition(" ") for _, text in pairs(self._link.ask(("HGETALL", self._amendments))[0])]
+        every = [amendment_from_json(text) for _, _, text in sorted(kept, key=lambda one: int(one[0]))]
+        return [one for one in every if budget is None or one.budget == budget]
+
+    def balances(self, legs: Sequence[Leg], at: float = 0.0) -> Sequence[Balance]:
         """See `costguard.ports.Ledger.balances`."""
         if not legs:
             return []
+        names = sorted({name for leg in legs for name in (leg.budget, leg.group) if name})
         reads = [("HMGET", self._prefix + window(leg), *fields(leg)) for leg in legs]
-        rows = self._link.ask(("MULTI",), *reads, ("EXEC",))[-1]
-        return [
-            Balance(leg, sum([int(one or 0) for one in row[::2]]), sum([int(one or 0) for one in row[1::2]]))
-            for leg, row in zip(legs, rows, strict=True)
-        ]
+        found, *rows = self._link.ask(("MULTI",), ("HMGET", self._terms, *names), *reads, ("EXEC",))[-1]
+        terms = {name: terms_from_text(text) for name, text in zip(names, found, strict=True) if text}
+        balances = []
+        for leg, row in zip(legs, rows, strict=True):
+            leg, paused = in_force(leg, terms, at)
+            spent, held = (sum([int(one or 0) for one in row[first::2]]) for first in (0, 1))
+            balances.append(Balance(leg, spent, held, paused))
+        return balances
+
+    def windows(self, at: float) -> Sequence[Balance]:
+        """See `costguard.ports.Ledger.windows`."""
+        members = self._link.ask(("ZRANGEBYSCORE", self._books[2], f"({at!r}", "+inf"))[0]
+        keys = sorted({key_of(member) for member in members})
+        reads = [("HGETALL", key) for key in keys]
+        texts, *found = self._link.ask(("MULTI",), ("HGETALL", self._terms), *reads, ("EXEC",))[-1]
+        terms = {name: terms_from_text(text) for name, text in pairs(texts)}
+        return windows({key: row for hash in found for key, row in rows_of(dict(pairs(hash)))}, terms, at)
 
     def reap(self, now: float) -> Sequence[Granted]:
         """See `costguard.ports.Ledger.reap`. The server's clock decides what is over, unless ``clock="client"``."""
         at = "" if self._clock == "server" else repr(now)
         charged: list[Granted] = []
         for _ in range(ROUNDS):
-            ids, windows = self._link.run(Ask(_DUE, self._books, (at, self._keep, BATCH)))[0]
+            ids, over = self._link.run(Ask(_DUE, self._books, (at, self._keep, BATCH)))[0]
             charged += self._expire(ids, at)
-            if windows:
-                keys = [member[1:] if member[0] == "w" else member.partition(":")[2] for member in windows]
-                self._link.run(Ask(_FORGET, (*self._books, self._books[0], *keys), windows))
+            if over:
+                keys = [key_of(member) for member in over]
+                self._link.run(Ask(_FORGET, (*self._books, self._books[0], *keys), over))
             if len(ids) < BATCH:
                 break
         return charged
@@ -173,7 +212,8 @@ class RedisLedger:
         lease = hold.expires - time.time()
         reply = self._ask(
             _RESERVE, hold.id, hold.legs, *history, "" if history[0] else secrets.token_hex(8), hold.id, hold.amount,
-            repr(hold.expires), repr(lease), self._clock, self._keep, told(hold.legs).text,
+            repr(hold.expires), repr(lease), self._clock, self._keep, repr(float(hold.at)),
+            more=told(hold.legs).each,
         )  # fmt: skip
         if reply[0] == "conflict":
             raise IdempotencyConflictError(f"hold {hold.id} was made with other figures before")
@@ -187,7 +227,10 @@ class RedisLedger:
                 self._own[id] = tuple(legs)
                 return Granted()
             case "refused":
-                return Refused(tuple(Refusal(legs[int(at)], int(p), int(h), amount) for at, p, h in reply[3]))
+                return Refused(tuple(
+                    Refusal(with_limit(legs[int(at)], int(limit)), int(p), int(h), amount, paused == "1")
+                    for at, p, h, limit, paused in reply[3]
+                ))  # fmt: skip
             case "unknown":
                 raise KeyError(f"no hold {id}")
             case _:
@@ -238,16 +281,18 @@ class RedisLedger:
     def _correction(self, id: str, legs: tuple[Leg, ...], correction: str, actual: Nano) -> Ask:
         return self._step(_ADJUST, id, legs, *self._history, correction, actual)
 
-    def _ask(self, script: Script, id: str, legs: tuple[Leg, ...], *args: object) -> Sequence[Any]:
-        reply: Sequence[Any] = self._link.run(self._step(script, id, legs, *args))[0]
+    def _ask(
+        self, script: Script, id: str, legs: tuple[Leg, ...], *args: object, more: Sequence[str] = ()
+    ) -> Sequence[Any]:
+        reply: Sequence[Any] = self._link.run(self._step(script, id, legs, *args, more=more))[0]
         if reply[0] != "lost":
             self._saw(reply)
         return reply
 
-    def _step(self, script: Script, id: str, legs: tuple[Leg, ...], *args: object) -> Ask:
+    def _step(self, script: Script, id: str, legs: tuple[Leg, ...], *args: object, more: Sequence[str] = ()) -> Ask:
         these, prefix = told(legs), self._prefix
         keys = (*self._books, f"{prefix}hold:{id}", *[prefix + key for key in these.windows])
-        return Ask(script, keys, (*args, these.digest, *these.figures))
+        return Ask(script, keys, (*args, these.digest, *these.figures, *more))
 
     # -- what the ledger lost
 
@@ -283,7 +328,9 @@ def _check(amount: Nano) -> None:
 
 
 def _granted(reply: Sequence[Any], legs: Sequence[Leg]) -> Granted:
-    crossings = [(legs[int(leg)], int(mark), int(spent)) for leg, mark, spent in reply[4]]
+    crossings = [
+        (with_limit(legs[int(leg)], int(limit)), int(mark), int(spent)) for leg, mark, spent, limit in reply[4]
+    ]
     return Granted(tuple(Crossing(leg, leg.marks[mark][0], spent) for leg, mark, spent in crossings))
 
 

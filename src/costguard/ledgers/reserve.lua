@@ -1,6 +1,6 @@
 -- Hold an amount on every leg, or on none. A known id gets its first answer again.
--- ARGV: epoch and seq as last seen, an epoch to begin with, id, amount, expires, lease, clock, keep, the legs as JSON,
--- its digest, and then each leg.
+-- ARGV: epoch and seq as last seen, an epoch to begin with, id, amount, expires, lease, clock, keep, the instant it is
+-- asked for at, the digest of the legs, then each leg, and at last each leg as JSON.
 local epoch, seq, lost = history(ARGV[1], ARGV[2])
 if lost then return reply('lost', seq, epoch) end
 local id, amount, expires, digest = ARGV[4], ARGV[5], ARGV[6], ARGV[11]
@@ -11,7 +11,9 @@ if known[1] then
   return reply(same and 'granted' or 'conflict', seq, epoch)
 end
 
-local legs = legs_from(12)
+-- Whether a top-up still counts, too, goes by the server's clock.
+local at = ARGV[8] == 'server' and clock() or tonumber(ARGV[10])
+local legs = legs_from(12, at)
 local rows = read_all(legs)
 local refused = refusals(legs, rows, tonumber(amount))
 if #refused > 0 then return reply('refused', seq, epoch, refused) end
@@ -23,7 +25,12 @@ if epoch == '' then
   redis.call('HSET', META, 'epoch', epoch)
 end
 hold(legs, rows, amount, tonumber(ARGV[9]))
+local texts = {}
+for index, leg in ipairs(legs) do
+  texts[index] = ARGV[11 + 3 * #legs + index]
+  if rows[index].limit ~= leg.told then redis.call('HSET', leg.key, 'n', leg.told, 'leg', texts[index]) end
+end
 redis.call('HSET', HOLD, 'state', 'open', 'amount', amount, 'first', amount, 'booked', '0', 'expires', expires,
-  'legs', ARGV[10], 'digest', digest)
+  'legs', '[' .. table.concat(texts, ',') .. ']', 'digest', digest, 'at', string.format('%.17g', at))
 redis.call('ZADD', LEASES, lease, id)
 return reply('granted', redis.call('HINCRBY', META, 'seq', 1), epoch)

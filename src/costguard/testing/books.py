@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from .._book import IdempotencyConflictError
-from .._types import Crossing, Granted, Hold, Leg, Nano, Refused
+from .._types import Amendment, Crossing, Granted, Hold, Leg, Nano, Refused
 from ..ports import Ledger
 
 _DAY: Final = 10
@@ -25,7 +25,7 @@ _SLOTS: Final = 3
 def _day(name: str, at: int, limit: Nano, hard: bool) -> Leg:
     starts = at // _DAY * _DAY
     marks = ((50.0, limit // 2), (100.0, limit))
-    return Leg(name, f"day-{starts:012d}", limit, starts, starts + _DAY, hard, marks)
+    return Leg(name, f"day-{starts:012d}", limit, starts, starts + _DAY, hard, marks, group=f"every {name}")
 
 
 def _rolling(at: int) -> Leg:
@@ -41,6 +41,10 @@ BUDGETS: Final[tuple[Callable[[int], Leg], ...]] = (
     _rolling,
 )
 """A hard and a soft calendar budget, one for a lifetime and a rolling one, each as its leg at an instant."""
+
+
+NAMES: Final = ("daily", "every daily", "watched", "total", "rolling")
+"""What can be amended: each of them, and one as a value of a budget per tag."""
 
 
 @dataclass
@@ -67,6 +71,7 @@ class Model:
     def __init__(self) -> None:
         self.holds: dict[str, Kept] = {}
         self.fired: dict[tuple[str, str], float] = {}
+        self.amendments: list[Amendment] = []
         self._windows: dict[tuple[str, str], list[Kept]] = {}
 
     def add(self, hold: Hold) -> None:
@@ -91,20 +96,49 @@ class Model:
         names = [leg.window] if not leg.slots else _run(int(leg.window), leg.slots)
         return sum(kept.overrun for name in names for kept in self._of(leg.budget, name))
 
+    def limit(self, leg: Leg, at: float) -> Nano:
+        """The limit in force: the newest that was set for the budget, else for its group, and what was added."""
+        own, group = ([one for one in self.amendments if one.budget == name] for name in (leg.budget, leg.group))
+        added = sum(one.amount or 0 for one in (*own, *group) if one.kind == "top-up" and (one.until or 0) > at)
+        for amendments in (own, group):
+            newest = [one.amount for one in amendments if one.kind == "limit"][-1:]
+            if newest not in ([], [None]):
+                return (newest[0] or 0) + added
+        return leg.limit + added
+
+    def paused(self, leg: Leg) -> bool:
+        """Whether the budget or its group was paused and not resumed."""
+        for name in (leg.budget, leg.group):
+            switches = [one.kind for one in self.amendments if one.budget == name and one.kind in ("pause", "resume")]
+            if switches[-1:] == ["pause"]:
+                return True
+        return False
+
+    def highest(self, leg: Leg) -> Nano:
+        """A limit that was never passed: the highest that was ever in force cannot have been higher."""
+        amendments = [one for one in self.amendments if one.budget in (leg.budget, leg.group)]
+        limits = [one.amount or 0 for one in amendments if one.kind == "limit"]
+        return max(leg.limit, *limits, 0) + sum(one.amount or 0 for one in amendments if one.kind == "top-up")
+
     def books(self, leg: Leg) -> tuple[Nano, Nano]:
         """Spent and held in the window that ends with a leg's own."""
         names = [leg.window] if not leg.slots else _run(int(leg.window), leg.slots)
         return sum(self.spent(leg.budget, name) for name in names), sum(self.held(leg.budget, name) for name in names)
 
-    def fits(self, leg: Leg, amount: Nano) -> bool:
-        """Whether every window that holds this leg's slot has room."""
-        return not amount or not leg.hard or all(sum(self.books(end)) + amount <= leg.limit for end in _ends(leg))
+    def fits(self, leg: Leg, amount: Nano, at: float) -> bool:
+        """Whether every window that holds this leg's slot has room, and the budget is not paused."""
+        if not amount or not leg.hard:
+            return True
+        limit = self.limit(leg, at)
+        return not self.paused(leg) and all(sum(self.books(end)) + amount <= limit for end in _ends(leg))
 
-    def crossed(self, leg: Leg, added: Nano) -> tuple[list[float], Nano]:
+    def crossed(self, leg: Leg, added: Nano, at: float) -> tuple[list[float], Nano]:
         """The thresholds that adding to `spent` reaches now and for the first time, and what is spent then."""
+        limit = self.limit(leg, at)
         told = max(self.fired.get((leg.budget, name), 0.0) for name in _around(leg))
         total = max(self.books(end)[0] for end in _ends(leg)) + added
-        return [percent for percent, nano in leg.marks if added > 0 and total >= nano and percent > told], total
+        passed = [percent for percent, _ in leg.marks if total * 100 >= limit * percent and total > 0]
+        return [percent for percent in passed if added > 0 and percent > told], total
 
 
 def _run(last: int, slots: int) -> list[str]:
@@ -128,6 +162,11 @@ AMOUNTS: Final = st.sampled_from((0, 1, 10, 30, 40, 60))
 """Few amounts, so that limits are often reached exactly."""
 WHICH: Final = st.integers(0, 9)
 SOME_BUDGETS: Final = st.sets(st.integers(0, len(BUDGETS) - 1), min_size=1)
+
+
+KINDS: Final = st.sampled_from(("limit", "limit", "own", "top-up", "top-up", "pause", "resume", "resume"))
+
+LIMITS: Final = st.sampled_from((30, 80, 160))
 
 
 class BooksMachine(RuleBasedStateMachine):
@@ -171,6 +210,9 @@ class BooksMachine(RuleBasedStateMachine):
             st.tuples(st.just("repeat"), WHICH),
             st.tuples(st.just("contradict"), WHICH, st.integers(1, 9)),
             st.tuples(st.just("adjust"), WHICH, st.sampled_from((0, 20, 40, 90))),
+            st.tuples(
+                st.just("amend"), st.sampled_from(NAMES), KINDS, st.sampled_from((30, 80, 160)), st.integers(1, 9)
+            ),
         )
     )
     def do(self, step: tuple[Any, ...]) -> None:
@@ -184,14 +226,17 @@ class BooksMachine(RuleBasedStateMachine):
         legs = tuple(BUDGETS[index](at) for index in sorted(budgets))
         self.count += 1
         # No two leases end at once, so that every ledger charges them in one order.
-        hold = Hold(f"hold-{self.count}", amount, legs, self.now + lease + self.count / 1000)
-        if self._answered(self.ledger.reserve(hold), legs, amount):
+        hold = Hold(f"hold-{self.count}", amount, legs, self.now + lease + self.count / 1000, float(self.now))
+        if self._answered(self.ledger.reserve(hold), legs, amount, hold.at):
             self.model.add(hold)
 
     def extend(self, which: int, amount: Nano) -> None:
         """A stream goes on."""
         kept = self.pick(which, "open")
-        if kept is not None and self._answered(self.ledger.extend(kept.hold.id, amount), kept.hold.legs, amount):
+        if kept is None:
+            return
+        hold = kept.hold
+        if self._answered(self.ledger.extend(hold.id, amount), hold.legs, amount, hold.at):
             kept.amount += amount
 
     def end(self, which: int, share: int, sent: bool) -> None:
@@ -219,6 +264,21 @@ class BooksMachine(RuleBasedStateMachine):
         assert self._marked(kept, reply.crossings, actual - kept.booked) == self._counted(reply.crossings)
         kept.corrections[correction] = actual
         kept.booked = actual
+
+    def amend(self, name: str, kind: Any, amount: Nano, seconds: int) -> None:
+        """Somebody changes a budget, and perhaps sends it twice, or something else under the same id."""
+        number, now = len(self.model.amendments), float(self.now)
+        amendment = Amendment(f"amendment-{number}", name, kind, now, author="ada", reason=f"{seconds}")
+        if kind == "own":
+            amendment = replace(amendment, kind="limit")
+        elif kind in ("limit", "top-up"):
+            until = now + seconds if kind == "top-up" else None
+            amendment = replace(amendment, amount=amount, until=until)
+        for _ in range(1 + seconds % 2):
+            self.ledger.amend(amendment)
+        _conflicts(lambda: self.ledger.amend(replace(amendment, reason="another one")))
+        self.model.amendments.append(amendment)
+        assert self.model.amendments == list(self.ledger.amendments())
 
     def wait(self, seconds: int, reap: bool) -> None:
         """Time passes, and leases that are over are charged."""
@@ -265,12 +325,13 @@ class BooksMachine(RuleBasedStateMachine):
     def the_books_balance(self) -> None:
         """In every window that is not over, spent is what calls did cost and held is what is open; and both together
         pass a hard limit only by what calls did cost beyond what was held for them."""
-        legs = self.legs()
-        balances = self.ledger.balances(legs)
-        assert legs == [balance.leg for balance in balances]
-        for leg, balance in zip(legs, balances, strict=True):
-            assert self.model.books(leg) == (balance.spent, balance.held), leg
-            assert not leg.hard or balance.spent + balance.held <= leg.limit + self.model.overrun(leg), leg
+        legs, model, now = self.legs(), self.model, float(self.now)
+        for leg, balance in zip(legs, self.ledger.balances(legs, now), strict=True):
+            assert (leg.budget, leg.window, model.limit(leg, now), model.paused(leg)) == (
+                balance.leg.budget, balance.leg.window, balance.leg.limit, balance.paused,
+            )  # fmt: skip
+            assert model.books(leg) == (balance.spent, balance.held), leg
+            assert not leg.hard or balance.spent + balance.held <= model.highest(leg) + model.overrun(leg), leg
 
     # -- inner
 
@@ -304,9 +365,9 @@ class BooksMachine(RuleBasedStateMachine):
         assert sorted(marked) == sorted(self._counted(told))
         self.reaped = max(self.reaped, now)
 
-    def _answered(self, reply: Granted | Refused, legs: Sequence[Leg], amount: Nano) -> bool:
+    def _answered(self, reply: Granted | Refused, legs: Sequence[Leg], amount: Nano, at: float) -> bool:
         """Whether it was granted; it must be exactly where the model says that it fits."""
-        tight = [leg for leg in legs if self.counts(leg) and not self.model.fits(leg, amount)]
+        tight = [leg for leg in legs if self.counts(leg) and not self.model.fits(leg, amount, at)]
         if isinstance(reply, Granted):
             assert [] == tight
             assert () == reply.crossings
@@ -315,8 +376,10 @@ class BooksMachine(RuleBasedStateMachine):
         refusals = [refusal for refusal in reply.refusals if self.counts(refusal.leg)]
         assert [(leg.budget, leg.window) for leg in tight] == [(one.leg.budget, one.leg.window) for one in refusals]
         for refusal in refusals:
-            fullest = max(sum(self.model.books(end)) for end in _ends(refusal.leg))
+            leg = next(leg for leg in tight if leg.budget == refusal.leg.budget and leg.window == refusal.leg.window)
+            fullest = max(sum(self.model.books(end)) for end in _ends(leg))
             assert (fullest, amount) == (refusal.spent + refusal.held, refusal.needed)
+            assert (self.model.limit(leg, at), self.model.paused(leg)) == (refusal.leg.limit, refusal.paused)
         return False
 
     def _counted(self, told: Sequence[Crossing]) -> list[tuple[str, str, float, Nano]]:
@@ -329,7 +392,7 @@ class BooksMachine(RuleBasedStateMachine):
         for leg in kept.hold.legs:
             key = (leg.budget, leg.window)
             if self.counts(leg):
-                passed, total = self.model.crossed(leg, added)
+                passed, total = self.model.crossed(leg, added, kept.hold.at)
                 marked += [(*key, percent, total) for percent in passed]
             else:
                 # The window is over, so its neighbours may be forgotten: nothing is promised about its alerts.

@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from .._book import IdempotencyConflictError
-from .._types import Alert, Balance, Call, Cost, CostEvent, Granted, Hold, Leg, Nano, Refused, Usage
+from .._types import Alert, Amendment, Balance, Call, Cost, CostEvent, Granted, Hold, Leg, Nano, Refused, Usage
 from ..ports import Exporter, Ledger, Provider, Request, Seam, Unmetered
 
 _DAY: Final = 86_400.0
@@ -286,6 +286,156 @@ class LedgerContract:
             ledger.reap(ends + 1)
             ledger.adjust("a", "one", 10)
             assert [(0, 0), (10, 0)] == _books(ledger, over, lasting)
+
+    # -- amendments
+
+    def test_a_limit_can_be_changed_while_holds_are_open(self) -> None:
+        """The next step goes by it, whatever the program says; without it the program's own is in force again."""
+        wide = _leg("wide", 10**12)
+        with self.opened() as ledger:
+            ledger.reserve(_hold("a", 90, _leg(), wide))
+            ledger.amend(_amendment("1", "limit", 200))
+            assert [(200, 0, 90), (10**12, 0, 90)] == _in_force(ledger, _leg(), wide)
+            assert Granted() == ledger.reserve(_hold("b", 110, _leg(), wide))
+            refused = ledger.reserve(_hold("c", 1, _leg(), wide))
+            assert isinstance(refused, Refused)
+            assert [(200, 0, 200, "held")] == [(o.leg.limit, o.spent, o.held, o.reason) for o in refused.refusals]
+            ledger.amend(_amendment("2", "limit", 250))
+            assert Granted() == ledger.extend("a", 50)
+            ledger.amend(_amendment("3", "limit", 10))
+            assert isinstance(ledger.extend("a", 1), Refused)
+            ledger.settle("a", 5)
+            ledger.release("b")
+            assert isinstance(ledger.reserve(_hold("d", 6, _leg())), Refused)
+            ledger.amend(_amendment("4", "limit", None))
+            assert Granted() == ledger.reserve(_hold("e", 95, _leg()))
+            assert [(100, 5, 95)] == _in_force(ledger, _leg())
+
+    def test_a_top_up_counts_until_its_end(self) -> None:
+        """By the instant at which a hold is asked for; several add up, on top of a changed limit."""
+        with self.opened() as ledger:
+            now = time.time()
+            ledger.amend(_amendment("1", "top-up", 50, until=now + 1000))
+            ledger.amend(_amendment("2", "top-up", 30, until=now + 2000))
+            ledger.amend(_amendment("3", "top-up", 900, at=now - 20, until=now - 10))
+            ledger.amend(_amendment("4", "limit", 70))
+            for at, limit in ((0.0, 150 + 900), (now, 150), (now + 1000, 100), (now + 2000, 70)):
+                assert [(limit, 0, 0)] == _in_force(ledger, _leg(), at=at)
+            assert isinstance(ledger.reserve(replace(_hold("a", 151, _leg()), at=now)), Refused)
+            assert Granted() == ledger.reserve(replace(_hold("a", 150, _leg()), at=now))
+
+    def test_a_paused_budget_lets_nothing_be_spent(self) -> None:
+        """What fits is refused all the same, and says so; calls in flight end; free calls and soft budgets pass."""
+        soft = _leg(hard=False)
+        with self.opened() as ledger:
+            ledger.reserve(_hold("a", 20, _leg()))
+            ledger.amend(_amendment("1", "pause"))
+            ledger.amend(_amendment("2", "limit", 120))
+            refused = ledger.reserve(_hold("b", 1, _leg("other"), _leg()))
+            assert isinstance(refused, Refused)
+            assert [("budget", 120, 0, 20, "paused", 0)] == [
+                (o.leg.budget, o.leg.limit, o.spent, o.held, o.reason, o.room) for o in refused.refusals
+            ]
+            assert isinstance(ledger.extend("a", 1), Refused)
+            assert Granted() == ledger.reserve(_hold("free", 0, _leg()))
+            assert Granted() == ledger.reserve(_hold("soft", 7, soft))
+            ledger.settle("a", 15)
+            (balance,) = ledger.balances([_leg()])
+            assert (True, 15, 7, 0) == (balance.paused, balance.spent, balance.held, balance.remaining)
+            ledger.amend(_amendment("3", "resume"))
+            assert Granted() == ledger.reserve(_hold("b", 98, _leg("other"), _leg()))
+
+    def test_a_budget_per_tag_is_amended_as_a_whole_or_for_one_value(self) -> None:
+        """The limit of one value goes before that of all; what is added, is added; either pause is one."""
+        ada, ben = (replace(_leg(f"users, user={name}"), group="users") for name in ("ada", "ben"))
+        with self.opened() as ledger:
+            ledger.amend(_amendment("1", "limit", 200, budget="users"))
+            ledger.amend(_amendment("2", "limit", 300, budget="users, user=ada"))
+            ledger.amend(_amendment("3", "top-up", 5, budget="users", until=2e9))
+            ledger.amend(_amendment("4", "top-up", 7, budget="users, user=ben", until=2e9))
+            assert [(305, 0, 0), (212, 0, 0), (100, 0, 0)] == _in_force(ledger, ada, ben, _leg("users, not"))
+            assert Granted() == ledger.reserve(_hold("a", 305, ada))
+            assert isinstance(ledger.reserve(_hold("b", 213, ben)), Refused)
+            ledger.amend(_amendment("5", "pause", budget="users"))
+            assert isinstance(ledger.reserve(_hold("b", 1, ben)), Refused)
+            ledger.amend(_amendment("6", "resume", budget="users, user=ben"))
+            assert [True, True] == [one.paused for one in ledger.balances([ada, ben])]
+
+    def test_amendments_are_kept_in_order_with_who_and_why(self) -> None:
+        """Of one budget or of all; sent again they count once, and another one under a known id is an error."""
+        every = [
+            _amendment("z", "limit", 5, author="ada", reason="ünïcödé 'quotes' \\ %s"),
+            _amendment("a", "top-up", 10, until=2e9, budget="other, \N{GRINNING FACE}"),
+            _amendment("m", "pause"),
+        ]
+        with self.opened() as ledger:
+            assert [] == list(ledger.amendments())
+            for one in every:
+                ledger.amend(one)
+            ledger.amend(every[1])
+            ledger.amend(every[0])
+            _raises(IdempotencyConflictError, lambda: ledger.amend(replace(every[0], amount=6)))
+            assert every == list(ledger.amendments())
+            assert [every[0], every[2]] == list(ledger.amendments("budget"))
+            assert [] == list(ledger.amendments("nobody"))
+            assert [(110, 0, 0)] == _in_force(ledger, _leg("other, \N{GRINNING FACE}"))
+
+    def test_an_amendment_that_nobody_could_apply_is_an_error(self) -> None:
+        """A top-up has an amount and an end, and no limit is negative or beyond what is counted exactly."""
+        with self.opened() as ledger:
+            for wrong in (
+                _amendment("1", "top-up", 5),
+                _amendment("1", "top-up", None, until=2e9),
+                _amendment("1", "top-up", 5, until=float("inf")),
+                _amendment("1", "limit", -1),
+                _amendment("1", "limit", 2**53),
+            ):
+                _raises(ValueError, partial(ledger.amend, wrong))
+            assert [] == list(ledger.amendments())
+
+    def test_thresholds_follow_the_limit_and_are_not_told_of_again(self) -> None:
+        """They are percentages of the limit in force; a higher limit arms none that was told of before."""
+        leg = _leg(limit=100, marks=((33.3, 34), (80.0, 80), (100.0, 100)), hard=False)
+        with self.opened() as ledger:
+            told = []
+            for number, (cost, limit) in enumerate(((40, None), (45, 200), (75, 200), (1, 10**15 + 1), (40, 200))):
+                if limit is not None:
+                    ledger.amend(_amendment(f"a{number}", "limit", limit))
+                ledger.reserve(_hold(f"h{number}", 1, leg))
+                crossings = ledger.settle(f"h{number}", cost).crossings
+                told.append([(one.percent, one.spent, one.leg.limit) for one in crossings])
+            assert [[(33.3, 40, 100)], [], [(80.0, 160, 200)], [], [(100.0, 201, 200)]] == told
+            ledger.amend(_amendment("exact", "limit", 9_007_199_254_740_991))
+            third = -(-9_007_199_254_740_991 * 333 // 1000)
+            other = replace(leg, window="next")
+            for number, cost in enumerate((third - 1, 1)):
+                ledger.reserve(_hold(f"n{number}", 1, other))
+                assert bool(number) == bool(ledger.settle(f"n{number}", cost).crossings)
+
+    def test_the_present_windows_can_be_listed(self) -> None:
+        """With limits, figures and ends, whoever wrote them; neither those that are over nor those of single runs."""
+        now = time.time()
+        day = replace(_leg("day", 50, ends=now + 60), group="days")
+        over, ever, run = _leg("over", ends=now - 1), _leg("ever", 70), _leg("ever", window="run:1")
+        slots = [_rolling(int(now // 1e9) + later) for later in (-1, 0)]
+        with self.opened() as ledger:
+            assert [] == list(ledger.windows(now))
+            ledger.reserve(_hold("a", 5, day, over, ever, run, slots[0]))
+            ledger.settle("a", 4)
+            ledger.reserve(_hold("b", 3, replace(day, limit=60), slots[1]))
+            ledger.amend(_amendment("1", "limit", 80, budget="ever"))
+            ledger.amend(_amendment("2", "pause", budget="days"))
+            listed = ledger.windows(now)
+            assert [
+                ("day", "w", 60, 4, 3, True),
+                ("ever", "w", 80, 4, 0, False),
+                ("rolling", slots[1].window, 100, 4, 3, False),
+            ] == [(o.leg.budget, o.leg.window, o.leg.limit, o.spent, o.held, o.paused) for o in listed]
+            assert (day.starts, day.ends, day.scope, day.group) == (
+                listed[0].leg.starts, listed[0].leg.ends, listed[0].leg.scope, listed[0].leg.group,
+            )  # fmt: skip
+            later = ledger.windows(now + 3e9)
+            assert [("ever", 4), ("rolling", 3)] == [(one.leg.budget, one.spent + one.held) for one in later]
 
     # -- time
 
@@ -760,6 +910,24 @@ def _rolling(slot: int, *, limit: Nano = 100, slots: int = 3) -> Leg:
 
 def _hold(id: str, amount: Nano, *legs: Leg, expires: float | None = None) -> Hold:
     return Hold(id, amount, legs, time.time() + 3600 if expires is None else expires)
+
+
+def _amendment(
+    id: str,
+    kind: Literal["limit", "top-up", "pause", "resume"],
+    amount: Nano | None = None,
+    *,
+    budget: str = "budget",
+    at: float = 1e9,
+    until: float | None = None,
+    author: str = "",
+    reason: str = "",
+) -> Amendment:
+    return Amendment(id, budget, kind, at, amount, until, author, reason)
+
+
+def _in_force(ledger: Ledger, *legs: Leg, at: float = 0.0) -> list[tuple[Nano, Nano, Nano]]:
+    return [(balance.leg.limit, balance.spent, balance.held) for balance in ledger.balances(legs, at)]
 
 
 def _books(ledger: Ledger, *legs: Leg) -> list[tuple[Nano, Nano]]:
