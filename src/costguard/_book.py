@@ -187,8 +187,8 @@ def windows(books: Books, terms: AllTerms, at: float) -> list[Balance]:
 
 
 def _now(leg: Leg, at: float) -> Leg:
-    """For a leg of a rolling window, the one of an instant that may come later."""
-    if not leg.slots or leg.ends is None or at < leg.ends:
+    """For a leg of a rolling window, the one of an instant."""
+    if not leg.slots or leg.ends is None:
         return leg
     length = leg.ends - leg.starts
     later = int((at - leg.starts) // length)

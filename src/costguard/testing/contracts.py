@@ -283,7 +283,7 @@ class LedgerContract:
         with self.opened() as ledger:
             ledger.reserve(_hold("a", 40, over, lasting, expires=ends + 5000))
             ledger.settle("a", 40)
-            ledger.reap(ends + 1)
+            ledger.reap(ends + 86_401)
             ledger.adjust("a", "one", 10)
             assert [(0, 0), (10, 0)] == _books(ledger, over, lasting)
 
