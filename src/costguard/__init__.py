@@ -26,6 +26,7 @@ from ._accounts import (
     estimate,
     explain,
     flush,
+    select_model,
     spend,
     status,
     track,
@@ -44,7 +45,7 @@ from .errors import (
     MissingExtraError,
     UnknownPriceError,
 )
-from .optimize import Cache, CacheStats
+from .optimize import Cache, CacheStats, Downgrade, Ladder, classify
 
 __all__ = [
     "Alert",
@@ -57,8 +58,10 @@ __all__ = [
     "CostEvent",
     "CostguardError",
     "Decision",
+    "Downgrade",
     "Estimate",
     "JournalUnavailableError",
+    "Ladder",
     "LedgerUnavailableError",
     "MissingExtraError",
     "Spend",
@@ -69,6 +72,7 @@ __all__ = [
     "budgeted",
     "budgets",
     "can_afford",
+    "classify",
     "configure",
     "estimate",
     "explain",
@@ -76,6 +80,7 @@ __all__ = [
     "instrument",
     "outcome",
     "prices",
+    "select_model",
     "spend",
     "status",
     "track",

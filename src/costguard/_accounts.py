@@ -16,6 +16,7 @@ from ._money import decimal_usd, format_usd, parse_usd
 from ._tallies import Tally
 from ._types import STANDARD, Balance, Call, Usage
 from .errors import ConfigError
+from .optimize import RUNGS, Classifier, Complexity, classify, texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +303,45 @@ def track(
     call = Call(_provider(model, provider), model, operation, tier=tier)
     with _scope.budgeted(**_tags(tags)):
         return decimal_usd(state.guard.record(call, [usage]).nano)
+
+
+def select_model(
+    complexity: Complexity | None = None,
+    *,
+    prompt: Any = None,
+    feature: str | None = None,
+    classifier: Classifier = classify,
+    **tags: str,
+) -> str:
+    """The model for a task, from the ladder of its feature: by complexity, and by what is left of the budgets.
+
+    Where less than the ladder's `floor` is left of a budget that applies, it is the cheapest.
+
+    Args:
+        complexity: ``simple`` for the last model of the ladder, ``complex`` for the first, ``standard`` for the middle.
+        prompt: a text or messages, which `classifier` judges where `complexity` is left out.
+        feature: whose ladder, and whose budgets; left out, that of the block around.
+        classifier: says how complex a text is; `costguard.classify` unless you have a better one.
+        tags: further attribution on top of that in force here.
+
+    Raises:
+        ConfigError: there is no ladder for the feature, or neither a complexity nor a prompt is given.
+    """
+    if complexity is None:
+        if prompt is None:
+            raise ConfigError("give complexity='simple', 'standard' or 'complex', or prompt=...")
+        complexity = classifier(prompt if isinstance(prompt, str) else "\n".join(texts(prompt)))
+    if complexity not in RUNGS:
+        raise ConfigError(f"complexity={complexity!r}: allowed are {', '.join(map(repr, RUNGS))}")
+    guard = state.guard
+    own = _tags(tags) if feature is None else {"feature": feature, **_tags(tags)}
+    with _scope.budgeted(**own):
+        wanted = guard.tags_here().get("feature")
+        ladder = None if guard.tiers is None else guard.tiers.of(wanted)
+        if ladder is None:
+            raise ConfigError(f"no ladder for feature {wanted!r}: costguard.configure(ladders=[costguard.Ladder(...)])")
+        low = ladder.floor is not None and ladder.is_low(guard.balances())
+    return ladder.models[-1] if low else ladder.rung(complexity)
 
 
 def explain(model: str, usage: Usage, *, provider: str | None = None, at: datetime | None = None) -> Explanation:

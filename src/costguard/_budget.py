@@ -18,7 +18,7 @@ from .errors import BudgetExceededError, ConfigError
 Enforcement = Literal["hard", "expected", "soft"]
 Limit = str | int | float | Decimal
 OnLedgerDown = Literal["closed", "open", "local"]
-OnExceeded = Literal["raise", "warn"] | Callable[[BudgetExceededError], object]
+OnExceeded = Literal["raise", "warn", "downgrade"] | Callable[[BudgetExceededError], object]
 
 _Choice = TypeVar("_Choice", bound=str)
 
@@ -47,8 +47,9 @@ class Budget:
         marks: alert thresholds in percent of the limit, ascending.
         enforcement: ``hard`` reserves the most a call can cost and refuses what does not fit; ``expected`` reserves
             what such calls are known to cost; ``soft`` only counts and alerts.
-        on_exceeded: ``raise``, ``warn``, or a callable that gets the error and raises it or returns to let the
-            call pass.
+        on_exceeded: ``raise``, ``warn``, ``downgrade``, which tries cheaper models of a ladder first and raises when
+            there is none, or a callable that gets the error and raises it or returns to let the call pass.
+        downgrade_at: percent of the limit from which on calls are sent to the next cheaper model; or None.
         wait: seconds a caller waits when only other callers' holds are in its way.
         clamp: whether a call that fits only with a shorter answer is sent with a lower output cap.
         on_ledger_down: what happens to calls while a shared ledger is away: ``closed`` refuses them, ``open`` lets
@@ -68,6 +69,7 @@ class Budget:
     clamp: bool = True
     on_ledger_down: OnLedgerDown = "closed"
     local_allowance: int = 0
+    downgrade_at: float | None = None
     _thresholds: tuple[tuple[float, int], ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
@@ -120,6 +122,7 @@ def budget(
     clamp: bool = True,
     on_ledger_down: OnLedgerDown | None = None,
     local_allowance: Limit | None = None,
+    downgrade_at: float | None = None,
     default_period: Period = LIFETIME,
     **scope: str | None,
 ) -> Budget:
@@ -136,6 +139,8 @@ def budget(
         alert_at: thresholds in percent of the limit.
         on_ledger_down: ``closed``, ``open`` or ``local``; left out, hard budgets are closed and others open.
         local_allowance: what each process may spend on its own with ``local``; a twentieth of the limit if left out.
+        downgrade_at: percent of the limit from which on calls go to the next cheaper model of a ladder; see
+            ``costguard.configure(ladders=...)``.
         scope: tags a call must carry: ``feature=``, ``team=``, ``environment=``, ``user=`` or any other.
 
     Raises:
@@ -161,6 +166,7 @@ def budget(
         clamp=bool(clamp),
         on_ledger_down=_on_ledger_down(on_ledger_down, enforcement),
         local_allowance=_nano(amount) // 20 if local_allowance is None else _nano(local_allowance),
+        downgrade_at=_downgrade_at(downgrade_at),
     )
 
 
@@ -231,8 +237,16 @@ def _choice(knob: str, value: _Choice, allowed: tuple[str, ...]) -> _Choice:
 
 def _on_exceeded(given: OnExceeded) -> OnExceeded:
     if not callable(given):
-        _choice("on_exceeded", given, ("raise", "warn"))
+        _choice("on_exceeded", given, ("raise", "warn", "downgrade"))
     return given
+
+
+def _downgrade_at(given: float | None) -> float | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float | Decimal) or not 0 <= given <= 1000:
+        raise ConfigError(f"downgrade_at={given!r}: give a percentage of the limit, such as 80")
+    return float(given)
 
 
 def _on_ledger_down(given: OnLedgerDown | None, enforcement: Enforcement) -> OnLedgerDown:

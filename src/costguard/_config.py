@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -27,7 +27,8 @@ from .errors import ConfigError
 from .exporters import open_exporter
 from .journals import open_journal
 from .ledgers import open_ledger
-from .optimize import Cache
+from .optimize import Cache, Ladder, OnDowngrade, Tiers
+from .optimize import ladders as ladders_of
 from .ports import Exporter, Journal, Ledger
 from .providers import load_providers
 
@@ -78,6 +79,8 @@ class Costguard:
         clock: Callable[[], float] | None = None,
         config: ConfigFile | None = None,
         cache: str | Cache | None = None,
+        ladders: Iterable[Ladder | Sequence[str]] = (),
+        on_downgrade: OnDowngrade | None = None,
     ) -> Guard:
         """Replace the current guard; see `costguard.configure`."""
         env = environment()
@@ -105,6 +108,7 @@ class Costguard:
             journal=kept,
             fingerprints=None if kept is None else Fingerprints(machine_key(env.home)),
             cache=Cache(cache) if isinstance(cache, str) else cache,
+            tiers=self._tiers(ladders, on_downgrade),
         )
         _price(self.catalog, file)
         with self._lock:
@@ -125,6 +129,12 @@ class Costguard:
         """
         _price(self.catalog, settings(environment()))
         return self.catalog
+
+    def _tiers(self, ladders: Iterable[Ladder | Sequence[str]], on_downgrade: OnDowngrade | None) -> Tiers | None:
+        if on_downgrade is not None and not callable(on_downgrade):
+            raise ConfigError(f"on_downgrade={on_downgrade!r} cannot be called")
+        made = ladders_of(ladders)
+        return Tiers(self.catalog, made, on_downgrade) if made else None
 
     @property
     def instrumented(self) -> bool:

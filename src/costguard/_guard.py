@@ -28,7 +28,7 @@ from ._shield import log, shielded
 from ._types import Amendment, Balance, Call, Cost, Granted, Hold, Leg, Outcome, Refused, Usage
 from ._waiting import TaskPlace, ThreadPlace, Ticket, apause, pause
 from .errors import BudgetExceededError, LedgerUnavailableError
-from .optimize import Cache, Shortcut
+from .optimize import Cache, Shortcut, Tiers
 from .ports import Exporter, Journal, Ledger, Provider, Reader, Request
 
 T = TypeVar("T")
@@ -69,6 +69,7 @@ class Guard:
         fingerprints: makes the fingerprints of requests, where a journal or a cache wants them.
         journal: keeps the calls, where there is one.
         cache: answers calls that were paid for before; one of this process's own is made when a block asks for it.
+        tiers: knows cheaper models, for budgets that are to be spared by them.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Guard:
         fingerprints: Fingerprints | None = None,
         journal: Journal | None = None,
         cache: Cache | None = None,
+        tiers: Tiers | None = None,
     ) -> None:
         self.catalog = catalog
         self.biller = Biller(catalog)
@@ -97,6 +99,7 @@ class Guard:
         self.clock = clock
         self.fingerprints = fingerprints
         self.cache = cache
+        self.tiers = tiers
         self.unmetered_calls: dict[str, int] = {}
         self._strict_prices = strict_prices
         self.journal = journal
@@ -113,8 +116,14 @@ class Guard:
 
     # -- one call ----------------------------------------------------------------------------------------------
 
-    def begin(self, call: Call, request: Request | None = None) -> Meter:
-        """A meter for a call that is about to be made here and now, with the request where there is one."""
+    def begin(self, call: Call, request: Request | None = None, *, swaps: bool = True) -> Meter:
+        """A meter for a call that is about to be made here and now.
+
+        Args:
+            call: what is asked for.
+            request: as the seam knows it, where there is one.
+            swaps: whether it can be sent to another model.
+        """
         self.drain()
         at = self.clock()
         if at >= self._reap_at:
@@ -136,6 +145,8 @@ class Guard:
             run=scope.run,
             fingerprint=self._fingerprint(sdk, request),
         )
+        if self.tiers is not None and request is not None and swaps:
+            plan = self._with_tiers(plan, self.tiers, sdk, call.host, request, at)
         meter = Meter(ids(), call, self.catalog, plan, at, LEASE, partial(self.biller.of_call, sdk, call.host))
         meter.watches = self.exports.watch(call)
         return meter
@@ -397,6 +408,10 @@ class Guard:
 
     # -- reading -----------------------------------------------------------------------------------------------
 
+    def tags_here(self) -> Mapping[str, str]:
+        """The attribution of calls that are made here and now."""
+        return self._with_tags(_scope.current()).tags
+
     def balances(self) -> list[Balance]:
         """The books of every known budget's present window, here and now; of a ``per`` budget, those in use."""
         at, scope = self.clock(), self._with_tags(_scope.current())
@@ -459,6 +474,26 @@ class Guard:
         if not self.tags:
             return scope
         return _scope.Scope({**self.tags, **scope.tags}, scope.enclosing, scope.run)
+
+    def _with_tiers(self, plan: Plan, tiers: Tiers, sdk: str, host: str, request: Request, at: float) -> Plan:
+        """A plan in which cheaper models are known, and the books are read where a budget is to be spared early."""
+        legs = [leg for budget, leg in plan.legs if budget.downgrade_at is not None]
+        if not legs and not any(budget.on_exceeded == "downgrade" for budget, _ in plan.legs):
+            return plan
+
+        def balances() -> Sequence[Balance]:
+            try:
+                with self._working:
+                    return self.ledger.balances(legs)
+            except LedgerUnavailableError:
+                return ()
+
+        return replace(
+            plan,
+            cheaper=partial(tiers.cheaper, request, plan.tags, partial(self.biller.of_call, sdk, host), at),
+            balances=balances if legs else None,
+            quick=self.ledger.inline,
+        )
 
     def _fingerprint(self, sdk: str, request: Request | None) -> str:
         if self.fingerprints is None or request is None:

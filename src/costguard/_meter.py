@@ -130,7 +130,6 @@ class Meter:
 
     Attributes:
         id: the call's and its hold's.
-        call: what is asked for.
         at: UTC epoch seconds at which it is priced.
         reservation: what is held for it.
         deferred: set once its answer says that it is billed later.
@@ -140,7 +139,7 @@ class Meter:
     """
 
     __slots__ = (
-        "_answers", "_begun", "_biller", "_catalog", "_once", "_open", "_returned", "at", "call", "deferred", "id",
+        "_answers", "_begun", "_biller", "_catalog", "_once", "_open", "_returned", "at", "deferred", "id",
         "kept", "reservation", "shortcut", "watches",
     )  # fmt: skip
 
@@ -148,7 +147,6 @@ class Meter:
         self, id: str, call: Call, catalog: Catalog, plan: Plan, at: float, lease: float, biller: Bills
     ) -> None:
         self.id = id
-        self.call = call
         self.at = at
         self.reservation = Reservation(id, call, catalog.ceiling(call, at), plan, at + lease, at)
         self.deferred: Deferred | None = None
@@ -164,6 +162,23 @@ class Meter:
         # lock, as appending and popping are atomic: one token for each open answer, and one for whoever ends the call.
         self._open: list[None] = []
         self._once: list[None] = [None]
+
+    @property
+    def call(self) -> Call:
+        """What is asked for; with a cheaper model than the program's, where a budget is spared so."""
+        return self.reservation.call
+
+    @property
+    def asked(self) -> str:
+        """The model that the program asked for, where another one is sent; else empty."""
+        return self.reservation.asked
+
+    def spared(self, usages: Sequence[Usage], nano: Nano) -> Nano:
+        """What a downgraded call cost less than the model that was asked for would have with the same tokens."""
+        if not self.asked or not usages:
+            return 0
+        same = [replace(usage, model=None, reported=None) for usage in usages]
+        return max(0, self._catalog.cost(self.call.provider, self.asked, same, self.at).nano - nano)
 
     @property
     def hold(self) -> Hold | None:
@@ -337,6 +352,8 @@ def _paid_flow(meter: Meter, billed: Callable[[BaseException], bool | None]) -> 
 
 
 def _admit(reservation: Reservation) -> Flow:
+    if reservation.plan.balances is not None:
+        reservation.press((yield Step(reservation.plan.balances, inline=reservation.plan.quick)))
     hold = reservation.first()
     # Who is ready to wait lines up behind those who wait already; who is not may try at once.
     line = tuple([leg.budget for _, leg in reservation.plan.legs]) if reservation.patient else ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from . import _scope
@@ -12,7 +12,7 @@ from ._config import ConfigFile, OnUnknownPrice, state
 from ._guard import Mode
 from ._scope import Scope
 from ._settlements import OnAlert
-from .optimize import Cache
+from .optimize import Cache, Ladder, OnDowngrade
 from .ports import Exporter, Journal, Ledger
 
 
@@ -29,6 +29,8 @@ def configure(
     clock: Callable[[], float] | None = None,
     config: ConfigFile | None = None,
     cache: str | Cache | None = None,
+    ladders: Iterable[Ladder | Sequence[str]] = (),
+    on_downgrade: OnDowngrade | None = None,
 ) -> None:
     """Set costguard up anew: budgets, ledger, exporters. Calls in flight end in the books they began in.
 
@@ -50,6 +52,9 @@ def configure(
             ``costguard.toml`` or ``pyproject.toml`` with a ``[tool.costguard]``, from the working directory upwards.
         cache: where answers are kept that blocks with ``budgeted(cache=True)`` may be given again: a URL such as
             ``sqlite:///answers.db``, or a `Cache`, which can also name features; left out, this process's memory.
+        ladders: models that can stand in for each other, the best first: for `select_model`, and for budgets with
+            ``on_exceeded="downgrade"`` or ``downgrade_at=80``.
+        on_downgrade: called with a `Downgrade` before a call is sent to a cheaper model; returning False forbids it.
 
     Raises:
         ConfigError: a setting is malformed; the message says what is allowed.
@@ -66,6 +71,8 @@ def configure(
         clock=clock,
         config=config,
         cache=cache,
+        ladders=ladders,
+        on_downgrade=on_downgrade,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from ._budget import Budget, OnLedgerDown
 from ._ceiling import Ceiling
 from ._habits import Forecast
-from ._types import Call, Hold, Leg, Nano, Refusal, Refused
+from ._types import Balance, Call, Hold, Leg, Nano, Refusal, Refused
 from .errors import BudgetExceededError, LedgerUnavailableError, UnknownPriceError
 
 MIN_OUTPUT: Final = 1024
@@ -46,6 +46,9 @@ class Plan:
         again: the legs as they are at a later instant, for a caller that waited into another window.
         run: the outermost attributed block that the call is made in.
         fingerprint: a keyed hash of the request, where somebody wants it.
+        cheaper: gives a call with a cheaper model, and the most that it can cost; None where there are no ladders.
+        balances: reads the books, where a budget is to be spared before its limit is reached.
+        quick: whether that takes microseconds.
     """
 
     legs: Legs
@@ -57,6 +60,9 @@ class Plan:
     again: Callable[[], Legs] | None = None
     run: str = ""
     fingerprint: str = ""
+    cheaper: Callable[[Call], tuple[Call, Ceiling] | None] | None = None
+    balances: Callable[[], Sequence[Balance]] | None = None
+    quick: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +84,14 @@ class Reservation:
         would_block: budgets that would have refused the call in observe mode.
         down: the policy the call goes by because the ledger is away, None while it is there.
         unsure: whether the ledger may hold money for it all the same.
+        asked: the model that the program asked for, where the call has another one; else empty.
     """
 
     __slots__ = (
         "_at",
         "_id",
         "_patience",
+        "asked",
         "call",
         "cap",
         "ceiling",
@@ -102,6 +110,7 @@ class Reservation:
         self._id = id
         self._patience = 0.0
         self.call = call
+        self.asked = ""
         self.ceiling = ceiling
         self.plan = plan
         self.expires = expires
@@ -160,6 +169,8 @@ class Reservation:
             self.would_block += tuple(refusal.leg.budget for refusal in refused.refusals)
             return self._softened(hold, refused.refusals)
         over = self._over(refused)
+        if all(budget.on_exceeded == "downgrade" for budget in over) and self._stepped_down():
+            return self.first() or hold
         smaller = self._clamped(hold, refused, over) or self._sliced(hold, refused, over)
         if smaller is not None:
             return smaller
@@ -169,6 +180,23 @@ class Reservation:
         for budget, refusal in zip(over, refused.refusals, strict=True):
             self._exceeded(budget, refusal, refused)
         return self._softened(hold, refused.refusals)
+
+    def press(self, balances: Sequence[Balance]) -> None:
+        """Take the next cheaper model where a budget is to be spared by now."""
+        spent = {(one.leg.budget, one.leg.window): one.spent for one in balances}
+        for budget, leg in self.plan.legs:
+            at = budget.downgrade_at
+            if at is not None and 100 * spent.get((leg.budget, leg.window), 0) >= at * leg.limit:
+                self._stepped_down()
+                return
+
+    def _stepped_down(self) -> bool:
+        found = None if self.plan.cheaper is None or self.plan.observe else self.plan.cheaper(self.call)
+        if found is None:
+            return False
+        self.asked = self.asked or self.call.model
+        self.call, self.ceiling = found
+        return True
 
     def line_up(self) -> Wait:
         """Wait behind the callers that wait already."""
@@ -296,7 +324,7 @@ class Reservation:
         error = BudgetExceededError((refusal, *others), partial)
         if callable(budget.on_exceeded):
             budget.on_exceeded(error)
-        elif budget.on_exceeded == "raise":
+        elif budget.on_exceeded in ("raise", "downgrade"):
             raise error
         if self.plan.warn is not None:
             self.plan.warn("over the limit and let through by on_exceeded", error)

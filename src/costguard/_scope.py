@@ -117,6 +117,7 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
         clamp: bool = True,
         on_ledger_down: OnLedgerDown | None = None,
         local_allowance: Limit | None = None,
+        downgrade_at: float | None = None,
         cache: bool | float | str | None = None,
         team: str | None = None,
         environment: str | None = None,
@@ -143,6 +144,7 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
             clamp=clamp,
             on_ledger_down=on_ledger_down,
             local_allowance=local_allowance,
+            downgrade_at=downgrade_at,
             default_period=RUN,
             **self.tags,
         )

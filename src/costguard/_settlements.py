@@ -14,7 +14,7 @@ from ._meter import Ending, Meter
 from ._money import format_usd
 from ._shield import log, shielded
 from ._tallies import Tallies
-from ._types import INPUT_UNITS, Alert, Balance, Call, CostEvent, Crossing, Granted, Hold
+from ._types import INPUT_UNITS, Alert, Balance, Call, CostEvent, Crossing, Decision, Granted, Hold
 from ._waiting import Lines
 from ._writer import Writer
 from .errors import LedgerUnavailableError
@@ -247,11 +247,18 @@ def event_of(ending: Ending, now: float) -> CostEvent:
         outcome=ending.outcome,
         error=ending.error,
         would_block=meter.reservation.would_block,
-        decision="blocked" if ending.outcome == "refused" else ending.decision,
-        saved=ending.saved,
+        decision=_decision(ending),
+        asked=meter.asked,
+        saved=ending.saved or meter.spared(ending.usages, ending.cost.nano),
         fingerprint=meter.plan.fingerprint,
         run=meter.plan.run,
     )
+
+
+def _decision(ending: Ending) -> Decision:
+    if ending.outcome == "refused":
+        return "blocked"
+    return "downgraded" if ending.meter.asked else ending.decision
 
 
 def kind_of(call: Call, tags: Mapping[str, str]) -> Kind:

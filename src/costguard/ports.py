@@ -236,6 +236,18 @@ class Replays(Protocol):
 
 
 @runtime_checkable
+class Swaps(Protocol):
+    """What a `Provider` with ``function`` and ``iterator`` seams has besides when a call of its may be sent to a
+    cheaper model."""
+
+    def with_model(
+        self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], before: str, after: str
+    ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """The arguments with the model `after` instead of `before`, as a copy."""
+        ...
+
+
+@runtime_checkable
 class Ledger(Protocol):
     """Where holds and charges are counted. Each method is one atomic step; each id may be repeated safely.
 

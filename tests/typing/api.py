@@ -57,6 +57,19 @@ costguard.configure(cache=costguard.Cache("sqlite:///answers.db", features=["faq
 assert_type(costguard.Cache().stats, costguard.CacheStats)
 
 
+def veto(downgrade: costguard.Downgrade) -> bool:
+    return downgrade.tags.get("feature") != "legal"
+
+
+costguard.configure(ladders=[costguard.Ladder("gpt-5", "gpt-5-mini", floor="20%"), ["a", "b"]], on_downgrade=veto)
+assert_type(costguard.select_model("simple", feature="chat"), str)
+
+
+@costguard.budgeted("spared", limit="$5/day", on_exceeded="downgrade", downgrade_at=80)
+def spared(question: str) -> str:
+    return question
+
+
 @costguard.budgeted("generic")
 def same(value: T) -> T:
     return value

@@ -17,7 +17,7 @@ from .._meter import Meter
 from .._shield import shielded
 from .._streams import Answer, AsyncStreamTap, StreamTap, WatchedBytes
 from ..optimize import Entry
-from ..ports import Provider, Recording, Replays, Request, Retrieval, Seam, Unmetered
+from ..ports import Provider, Recording, Replays, Request, Retrieval, Seam, Swaps, Unmetered
 from . import _public
 from ._remote import TappedAsyncIterator, TappedIterator
 from .replay import HIT
@@ -155,8 +155,9 @@ class Funnel:
             if isinstance(reading, Unmetered):
                 guard.unmetered(f"{self._provider.name} {reading.endpoint}")
             elif reading is not None:
-                meter = reading if isinstance(reading, Retrieval) else guard.begin(reading, request)
                 provider = self._provider
+                swaps = isinstance(provider, Swaps)
+                meter = reading if isinstance(reading, Retrieval) else guard.begin(reading, request, swaps=swaps)
                 if isinstance(meter, Meter) and isinstance(provider, Replays):
                     guard.look_up(
                         meter, self._provider, request, lambda: provider.identity(instance, args, kwargs),
@@ -192,6 +193,8 @@ class Funnel:
                 body = self._provider.adjust(meter.call, hop.request, meter.cap)
                 if body is not hop.request.body:
                     args, kwargs = self._provider.with_body(self._seam, args, kwargs, body)
+                if meter.asked and isinstance(self._provider, Swaps):
+                    args, kwargs = self._provider.with_model(args, kwargs, meter.asked, meter.call.model)
         return wrapped(*args, **kwargs)
 
     def _answer(self, hop: Hop, *, streamed: bool = False) -> Answer:

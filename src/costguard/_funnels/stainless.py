@@ -137,6 +137,8 @@ class Funnel:
         if isinstance(meter, Meter):
             with shielded("preparing a call"):
                 body = self._provider.adjust(meter.call, carrier.request, meter.cap)
+                if meter.asked:
+                    body = {**body, "model": meter.call.model}
                 if body is not carrier.request.body:
                     _set_body(options, carrier.request.body, body)
         return args, kwargs

@@ -3,7 +3,25 @@
 from __future__ import annotations
 
 from ._cache import Cache, CacheStats
+from ._complexity import Classifier, Complexity, classify, texts
 from ._entries import Entry
 from ._shortcut import Recording, Shortcut
+from ._tiers import RUNGS, Downgrade, Ladder, OnDowngrade, Tiers, ladders
 
-__all__ = ["Cache", "CacheStats", "Entry", "Recording", "Shortcut"]
+__all__ = [
+    "RUNGS",
+    "Cache",
+    "CacheStats",
+    "Classifier",
+    "Complexity",
+    "Downgrade",
+    "Entry",
+    "Ladder",
+    "OnDowngrade",
+    "Recording",
+    "Shortcut",
+    "Tiers",
+    "classify",
+    "ladders",
+    "texts",
+]

@@ -138,6 +138,15 @@ class GoogleGenAI:
             return arguments, {**keywords, "request_dict": sent}
         return (*arguments[:_DICT], sent, *arguments[_DICT + 1 :]), keywords
 
+    def with_model(
+        self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], before: str, after: str
+    ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """See `costguard.ports.Swaps.with_model`: the model is part of the path."""
+        path = _argument(arguments, keywords, 1, "path").replace(f"/{before}:", f"/{after}:")
+        if "path" in keywords:
+            return arguments, {**keywords, "path": path}
+        return (arguments[0], path, *arguments[2:]), keywords
+
     def take_down(self, part: Any) -> tuple[str, Mapping[str, str]] | None:
         """See `costguard.ports.Replays.take_down`."""
         body = getattr(part, "body", None)
