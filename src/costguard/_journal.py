@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Final
 
-from ._types import Nano
+from ._types import Cost, Nano
 from .errors import ConfigError
 
 GROUPS: Final = (
@@ -41,6 +41,26 @@ class Result:
     value: Nano = 0
     tags: Mapping[str, str] = field(default_factory=dict)
     run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a recorded call is charged was corrected, and stays on record.
+
+    Attributes:
+        id: its own; a correction of an id that is known already changes nothing.
+        call: the call's id.
+        time: UTC epoch seconds at which it was corrected.
+        before, after: what the call did cost until then, and what it costs since.
+        why: in words.
+    """
+
+    id: str
+    call: str
+    time: float
+    before: Cost
+    after: Cost
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

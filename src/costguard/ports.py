@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from ._journal import Extent, Group, Result, Selection, Sums
+from ._journal import Correction, Extent, Group, Result, Selection, Sums
 from ._types import Alert, Amendment, Balance, Call, CostEvent, Granted, Hold, Leg, Nano, Outcome, Refused, Usage
 
 SeamKind = Literal[
@@ -340,6 +340,20 @@ class Journal(Protocol):
 
     def close(self) -> None:
         """Flush, and let go of files and connections."""
+        ...
+
+    def correct(self, corrections: Sequence[Correction]) -> int:
+        """Correct what recorded calls are charged, in the calls and in the sums, and keep the corrections on record.
+
+        A correction of an id that is known changes nothing, nor does one of a call that is not kept any more.
+
+        Returns:
+            how many changed something.
+        """
+        ...
+
+    def corrections(self, selection: Selection) -> Iterator[Correction]:
+        """The corrections made in that time, in their order."""
         ...
 
     def sums(self, selection: Selection, by: Sequence[str] = (), edges: Sequence[float] = ()) -> Sequence[Group]:

@@ -104,9 +104,9 @@ def test_a_recorded_call_is_explained_by_its_id(capsys: pytest.CaptureFixture[st
 
 def test_own_prices_of_the_configuration_count(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """What is explained is what would be charged."""
-    text = '[[prices.add]]\nprovider = "openai"\nmodel = "gpt-4o"\ninput = "1.00"\noutput = "2.00"\n'
+    text = '[[prices.add]]\nprovider = "openai"\nmodel = "gpt-4.1-nano"\ninput = "1.00"\noutput = "2.00"\n'
     (tmp_path / "costguard.toml").write_text(text, encoding="utf-8")
-    assert told(capsys, "explain", "gpt-4o", "input=1000")["usd"] == "0.001000000"
+    assert told(capsys, "explain", "gpt-4.1-nano", "input=1000")["usd"] == "0.001000000"
 
 
 @pytest.mark.parametrize(

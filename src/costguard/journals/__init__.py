@@ -8,11 +8,11 @@ from pkgutil import resolve_name
 from typing import Final
 from urllib.parse import urlsplit
 
-from .._journal import Extent, Group, Result, Selection, Sums
+from .._journal import Correction, Extent, Group, Result, Selection, Sums
 from ..errors import ConfigError
 from ..ports import Journal
 
-__all__ = ["SCHEMES", "Extent", "Group", "Result", "Selection", "Sums", "open_journal"]
+__all__ = ["SCHEMES", "Correction", "Extent", "Group", "Result", "Selection", "Sums", "open_journal"]
 
 SCHEMES: Final[Mapping[str, str]] = {
     "memory": "costguard.journals.memory:open_memory",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from .._journal import QUARTER, Result, Sums
+from .._journal import QUARTER, Correction, Result, Sums
 from .._types import Call, Cost, CostEvent, Decision, Outcome, Usage
 
 MICROS: Final = 10**6
@@ -23,6 +23,7 @@ CALLS: Final = (
     "usages", "budgets", "would_block", "fingerprint",
 )  # fmt: skip
 """The columns of a call, in order: served as `model`, sent as `sent`, asked for as `asked`."""
+CORRECTIONS: Final = ("id", "call", "at", "before", "after", "why")
 RESULTS: Final = ("id", "at", "name", "value", "feature", "team", "environment", "user", "tags", "run")
 
 CELL: Final = (
@@ -147,6 +148,38 @@ def result_of(row: Sequence[Any]) -> Result:
     """A result out of the columns of `RESULTS`."""
     it = dict(zip(RESULTS, row, strict=True))
     return Result(it["id"], it["at"] / MICROS, it["name"], it["value"], _tags(it), it["run"])
+
+
+def corrected(row: Sequence[Any], cost: Cost) -> tuple[Any, ...]:
+    """A call's row with another cost."""
+    it = dict(zip(CALLS, row, strict=True))
+    it |= {
+        "nano": cost.nano,
+        "entry": _text(cost.entry),
+        "estimated": int(cost.estimated),
+        "unpriced": _json(list(cost.unpriced)),
+    }
+    return tuple(it.values())
+
+
+def correction_row(one: Correction) -> tuple[Any, ...]:
+    """A correction as the columns of `CORRECTIONS`."""
+    return (one.id, one.call, round(one.time * MICROS), _cost(one.before), _cost(one.after), _text(one.why))
+
+
+def correction_of(row: Sequence[Any]) -> Correction:
+    """A correction out of the columns of `CORRECTIONS`."""
+    id, call, at, before, after, why = row
+    return Correction(id, call, at / MICROS, _read_cost(before), _read_cost(after), why)
+
+
+def _cost(cost: Cost) -> str:
+    return _json([cost.nano, cost.entry, cost.estimated, list(cost.unpriced)])
+
+
+def _read_cost(told: str) -> Cost:
+    nano, entry, estimated, unpriced = json.loads(told)
+    return Cost(nano, entry, estimated, tuple(unpriced))
 
 
 def added_by(row: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[int, ...]]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from operator import add
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import add, neg
 from typing import Any, Final, Protocol
 
-from .._journal import QUARTER, Extent, Group, Result, Selection, Sums, check_groups, stretches
+from .._journal import QUARTER, Correction, Extent, Group, Result, Selection, Sums, check_groups, stretches
 from .._shield import shielded
 from .._types import CostEvent
 from ._behind import Behind
@@ -22,11 +22,15 @@ from ._columns import (
     ADDED,
     CALLS,
     CELL,
+    CORRECTIONS,
     FAILED,
     MICROS,
     OWN_TAGS,
     RESULTS,
     added_by,
+    corrected,
+    correction_of,
+    correction_row,
     event_of,
     result_of,
     result_row,
@@ -142,11 +146,14 @@ class SQLJournal:
         for key, added in map(added_by, new):
             before = cells.get(key)
             cells[key] = added if before is None else tuple(map(add, before, added))
+        self._sum(session, cells)
+        known = self._known(session, "results", list(results))
+        session.each(self._insert("results", RESULTS), [row for id, row in results.items() if id not in known])
+
+    def _sum(self, session: Session, cells: Mapping[Row, Row]) -> None:
         sums = ", ".join(f"{name} = quarters.{name} + excluded.{name}" for name in ADDED)
         upsert = f"{self._insert('quarters', (*CELL, *ADDED))} ON CONFLICT ({', '.join(CELL)}) DO UPDATE SET {sums}"
         session.each(upsert, [(*key, *cells[key]) for key in sorted(cells)])
-        known = self._known(session, "results", list(results))
-        session.each(self._insert("results", RESULTS), [row for id, row in results.items() if id not in known])
 
     def _known(self, session: Session, table: str, ids: list[str]) -> set[str]:
         known: set[str] = set()
@@ -172,7 +179,40 @@ class SQLJournal:
             while self._read(oldest, values):
                 self._write(lambda session: session.each(delete, [values]))
 
+    def correct(self, corrections: Sequence[Correction]) -> int:
+        """See `costguard.ports.Journal`."""
+        made: list[Correction] = []
+        self._write(lambda session: made.extend(self._corrected(session, corrections)))
+        return len(made)
+
+    def _corrected(self, session: Session, corrections: Sequence[Correction]) -> list[Correction]:
+        known = self._known(session, "corrections", [one.id for one in corrections])
+        made = []
+        columns = ", ".join(map(quoted, CALLS))
+        for one in corrections:
+            found = session.ask(f"SELECT {columns} FROM {self.prefix}calls WHERE id = ?", (one.call,))
+            if one.id in known or not found:
+                continue
+            row = corrected(found[0], one.after)
+            it = dict(zip(CALLS, row, strict=True))
+            change = f"UPDATE {self.prefix}calls SET nano = ?, entry = ?, estimated = ?, unpriced = ? WHERE id = ?"
+            session.each(change, [(it["nano"], it["entry"], it["estimated"], it["unpriced"], one.call)])
+            (old, less), (new, more) = added_by(found[0]), added_by(row)
+            self._sum(session, {old: tuple(map(neg, less))})
+            self._sum(session, {new: more})
+            session.each(self._insert("corrections", CORRECTIONS), [correction_row(one)])
+            made.append(one)
+        session.each(f"DELETE FROM {self.prefix}quarters WHERE calls = ?", [(0,)])
+        return made
+
     # -- reading
+
+    def corrections(self, selection: Selection) -> Iterator[Correction]:
+        """The corrections made in that time, in their order."""
+        where, values = self._where(Selection(selection.since, selection.until), "at", MICROS)
+        columns = ", ".join(map(quoted, CORRECTIONS))
+        rows = self._read(f"SELECT {columns} FROM {self.prefix}corrections WHERE {where} ORDER BY at, seq", values)
+        return iter([correction_of(row) for row in rows])
 
     def sums(self, selection: Selection, by: Sequence[str] = (), edges: Sequence[float] = ()) -> Sequence[Group]:
         """See `costguard.ports.Journal`."""

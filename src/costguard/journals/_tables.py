@@ -48,5 +48,14 @@ MIGRATIONS: Final = (
         "CREATE UNIQUE INDEX results_id ON {s}results (id)",
         "CREATE INDEX results_at ON {s}results (at, seq)",
     ),
+    (
+        """CREATE TABLE {s}corrections (
+            seq {serial},
+            id {text} NOT NULL, "call" {text} NOT NULL, at {whole} NOT NULL,
+            before {text} NOT NULL, after {text} NOT NULL, why {text} NOT NULL
+        )""",
+        "CREATE UNIQUE INDEX corrections_id ON {s}corrections (id)",
+        "CREATE INDEX corrections_at ON {s}corrections (at, seq)",
+    ),
 )
 """Each is applied once, in order; the table ``journal_migrations`` tells which were. Never edit one: add another."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 from weakref import WeakSet
 
-from .._journal import QUARTER, Extent, Group, Result, Selection, Sums, check_groups, stretches, total
+from .._journal import QUARTER, Correction, Extent, Group, Result, Selection, Sums, check_groups, stretches, total
 from .._types import CostEvent
 from ..errors import ConfigError
 from ._columns import sums_of, value_of
@@ -34,6 +35,7 @@ class MemoryJournal:
         self._kept = kept
         self._calls: dict[str, CostEvent] = {}
         self._results: dict[str, Result] = {}
+        self._corrections: dict[str, Correction] = {}
         self._lock = threading.Lock()
         self.dropped = 0
         _journals.add(self)
@@ -58,6 +60,24 @@ class MemoryJournal:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+    def correct(self, corrections: Sequence[Correction]) -> int:
+        """See `costguard.ports.Journal`."""
+        made = 0
+        with self._lock:
+            for one in corrections:
+                event = self._calls.get(one.call)
+                if event is not None and one.id not in self._corrections:
+                    self._calls[one.call] = replace(event, cost=one.after)
+                    self._corrections[one.id] = one
+                    made += 1
+        return made
+
+    def corrections(self, selection: Selection) -> Iterator[Correction]:
+        """The corrections made in that time, in their order."""
+        with self._lock:
+            made = list(self._corrections.values())
+        return iter([one for one in made if selection.since <= one.time < selection.until])
 
     def sums(self, selection: Selection, by: Sequence[str] = (), edges: Sequence[float] = ()) -> Sequence[Group]:
         """See `costguard.ports.Journal`."""

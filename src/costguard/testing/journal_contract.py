@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from .._journal import GROUPS, QUARTER, Extent, Result, Selection, Sums
+from .._journal import GROUPS, QUARTER, Correction, Extent, Result, Selection, Sums
 from .._types import Call, Cost, CostEvent, Usage
 from ..errors import ConfigError
 from ..ports import Journal
@@ -76,6 +76,34 @@ class JournalContract:
         with self.opened(event) as journal:
             assert event == journal.call(event.id)
             assert [event] == list(journal.calls(Selection()))
+
+    # -- corrections
+
+    def test_a_correction_counts_once_in_calls_and_sums(self) -> None:
+        """The call, the sums of its quarter and those that are asked for by its price have the new cost; repeats and
+        corrections of calls that are not kept change nothing, and the record of it stays."""
+        event = replace(full_event(), cost=Cost(1000, "openai/a", estimated=True, unpriced=("pages",)))
+        other = replace(event, id="other", cost=Cost(5, "openai/a"))
+        after = Cost(700, "openai/b")
+        one = Correction("c1", event.id, START + 9, event.cost, after, "a price was wrong")
+        with self.opened(event, other) as journal:
+            lost = Correction("c2", "nobody", START + 9, event.cost, after)
+            assert 1 == journal.correct([one, lost])
+            assert 0 == journal.correct([one])
+            assert replace(event, cost=after) == journal.call(event.id)
+            (group,) = journal.sums(Selection())
+            assert (2, 705, 0, 0, 0) == (
+                group.sums.calls, group.sums.nano, group.sums.estimated, group.sums.estimated_nano, group.sums.unpriced
+            )  # fmt: skip
+            by_entry = {group.key: group.sums.nano for group in journal.sums(Selection(), ["entry"])}
+            assert {("openai/a",): 5, ("openai/b",): 700} == by_entry
+            assert [one] == list(journal.corrections(Selection()))
+            assert [] == list(journal.corrections(Selection(until=START)))
+            back = Correction("c3", event.id, START + 10, after, event.cost)
+            assert 1 == journal.correct([back])
+            assert event == journal.call(event.id)
+            (group,) = journal.sums(Selection())
+            assert (1005, 1) == (group.sums.nano, group.sums.estimated)
 
     def test_a_plain_call_comes_back_as_it_was(self) -> None:
         """Nothing is made up where nothing was said."""
