@@ -50,6 +50,25 @@ def explain(about: Mapping[str, Any]) -> None:
     _sourced(console, about)
 
 
+def repriced(about: Mapping[str, Any], shown: int) -> None:
+    """The calls that were priced again."""
+    console = _console()
+    if about["calls"]:
+        table = _table("call", "before", "after", "priced as")
+        for call in about["calls"][:shown]:
+            table.add_row(call["id"], call["before_usd"], call["after_usd"], call["after_entry"])
+        console.print(table)
+    if len(about["calls"]) > shown:
+        _say(console, "", f"and {len(about['calls']) - shown:,} more")
+    done = "corrected" if about["written"] else "to correct, nothing was written"
+    _say(console, f"{about['changed']:,} calls", f"{done}: ${about['before_usd']} before, ${about['after_usd']} after")
+    if about["written"]:
+        _say(console, f"{about['ledger_corrected']:,}", "of them in the ledger's windows too")
+    _say(console, f"{about['same']:,}", "cost what was recorded")
+    if about["left_out"]:
+        _say(console, f"{about['left_out']:,}", "are not charged by their usage (cut off, refused, unknown) and stay")
+
+
 def _rate(usd: str, tokens: bool) -> str:
     return f"{f'{Decimal(usd) * 1_000_000:f}'.rstrip('0').rstrip('.')} /M" if tokens else f"{usd} each"
 
@@ -111,6 +130,6 @@ def _table(*columns: str) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        numbers = column in ("quantity", "rate", "US dollars")
+        numbers = column in ("quantity", "rate", "US dollars", "before", "after")
         table.add_column(column, justify="right" if numbers else "left", no_wrap=numbers, overflow="fold")
     return table

@@ -8,6 +8,7 @@ from importlib import import_module
 _ACTIONS = {
     "show": "the prices of a model: every rate, tier and day, and where they are from",
     "explain": "the arithmetic behind a cost, of a usage or of a recorded call",
+    "reprice": "price recorded calls again, and correct the journal and the ledger's windows",
 }
 
 
