@@ -1,0 +1,97 @@
+"""What the sections of a review have in common: a journal, a span, and what was asked of it already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .._budget import Budget
+from .._catalog import Catalog
+from .._journal import Group, Selection, Sums, total
+from ..ports import Journal
+from ._span import Span
+
+
+class Context:
+    """Read by each section.
+
+    Args:
+        journal: where the calls are.
+        span: what is reviewed.
+        compared: what it is compared with, or None.
+        budgets: the limits that are known.
+        group_by: what the main table is grouped by.
+        scope: only calls with these tags.
+        top: rows of a table before the rest is taken together; 0 for all.
+        catalog: today's prices, for sections that price calls anew.
+        options: settings of single sections, by name.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        span: Span,
+        compared: Span | None,
+        *,
+        budgets: Sequence[Budget] = (),
+        group_by: Sequence[str] = ("feature",),
+        scope: Mapping[str, str] | None = None,
+        top: int = 0,
+        catalog: Catalog | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.journal = journal
+        self.span = span
+        self.compared = compared
+        self.budgets = tuple(budgets)
+        self.group_by = tuple(group_by)
+        self.scope = dict(scope or {})
+        self.top = top
+        self.catalog = catalog
+        self.options = dict(options or {})
+        self._asked: dict[Any, Sequence[Group]] = {}
+
+    @property
+    def selection(self) -> Selection:
+        """The calls that are reviewed."""
+        return self.of(self.span)
+
+    def of(self, span: Span) -> Selection:
+        """The calls of another span in the same scope."""
+        return Selection(span.since, span.until if span.closed else _quarter_after(span.ends), self.scope)
+
+    def groups(self, by: Sequence[str], edges: Sequence[float] = (), *, before: bool = False) -> Sequence[Group]:
+        """The reviewed calls summed by these, or those they are compared with; asked of the journal once."""
+        span = self.compared if before else self.span
+        if span is None:
+            return ()
+        key = (tuple(by), tuple(edges), before)
+        if key not in self._asked:
+            self._asked[key] = self.journal.sums(self.of(span), by, edges)
+        return self._asked[key]
+
+    def sums(self, by: Sequence[str], *, before: bool = False) -> dict[tuple[str, ...], Sums]:
+        """The same by key."""
+        return {group.key: group.sums for group in self.groups(by, before=before)}
+
+    def total(self, *, before: bool = False) -> Sums:
+        """All of them together."""
+        return total(self.sums(("feature",), before=before).values())
+
+    def trends(self, by: Sequence[str]) -> dict[tuple[str, ...], tuple[int, ...]]:
+        """What was spent in each step of the span, by key."""
+        steps = [at for at in self.span.steps if at < self.span.ends] or [self.span.since]
+        place = {at: index for index, at in enumerate(steps)}
+        found: dict[tuple[str, ...], list[int]] = {}
+        for group in self.groups(by, steps):
+            found.setdefault(group.key, [0] * len(steps))[place[group.starts]] += group.sums.nano
+        return {key: tuple(spent) for key, spent in found.items()}
+
+
+Build = Callable[[Context], Any]
+"""A section: a function of the context that returns a `Section`, or None when it has nothing to say."""
+
+
+def _quarter_after(at: float) -> float:
+    """The end of the quarter of an hour of an instant: the future has no calls, and whole quarters are read quickly."""
+    return (at // 900 + 1) * 900

@@ -1,0 +1,1 @@
+"""How a review is shown. A format is a file here and a line in `costguard.review.FORMATS`."""
