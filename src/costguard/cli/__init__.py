@@ -41,6 +41,7 @@ class Command(NamedTuple):
 COMMANDS: Final[Mapping[str, Command]] = {
     "report": Command("costguard.cli.report", "what was spent on what, against which limits, and what to do next"),
     "demo": Command("costguard.cli.demo", "meter, limit and refuse calls of the real SDKs, offline and without a key"),
+    "budgets": Command("costguard.cli.budgets", "how budgets stand, and changing them while programs run"),
     "prices": Command("costguard.cli.prices", "what a model costs, why a call did cost what it did, and newer prices"),
     "doctor": Command("costguard.cli.doctor", "say what would be metered here, by what settings, and what to mend"),
     "run": Command("costguard.cli.run", "run a program metered and limited, without editing it"),

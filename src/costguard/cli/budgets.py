@@ -1,0 +1,165 @@
+"""``costguard budgets``: how budgets stand in a shared ledger, and changing them while programs run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from .. import budgets
+from .._accounts import BudgetStatus, status_of
+from .._config import state
+from .._money import format_usd, parse_usd
+from ..budgets import Change
+from ..errors import ConfigError
+from ._document import document
+
+_ACTIONS: Final = {
+    "list": "how every budget in the ledger stands (what is done when no action is named)",
+    "set": "set a limit in place of the one in the program",
+    "top-up": "add to a limit for a while",
+    "pause": "let nothing more be spent on a budget",
+    "resume": "end a pause",
+    "history": "who changed what, when and why",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    _common(parser)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    for action, words in _ACTIONS.items():
+        own = actions.add_parser(action, help=words, description=words.capitalize() + ".")
+        _common(own)
+        if action != "list":
+            several: dict[str, Any] = {"nargs": "?"} if action == "history" else {}
+            own.add_argument("name", help="the budget's name, as `list` shows it", **several)
+        if action == "set":
+            own.add_argument("amount", metavar="LIMIT", help="US dollars, or `own` for the program's own again")
+        if action == "top-up":
+            own.add_argument("amount", help="US dollars")
+            own.add_argument("--until", required=True, help="24h, 7d, or an instant such as 2026-12-01T09:00+01:00")
+        if action not in ("list", "history"):
+            own.add_argument("--author", default=_account(), help="who does it; this account's name when left out")
+            own.add_argument("--reason", default="", help="why, for `history`")
+            own.add_argument("--new", action="store_true", help="the name may be one that has no calls yet")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what was asked for."""
+    guard = state.configure(ledger=options.ledger, exporters=())
+    if guard.ledger.inline:
+        raise ConfigError(
+            "a ledger in memory is each process's own, so there is nothing to see or to change from here: name the"
+            " shared one with --ledger or COSTGUARD_LEDGER"
+        )
+    match options.action or "list":
+        case "list":
+            return _list(options)
+        case "history":
+            return _history(options)
+        case action:
+            change = _changed(action, options)
+            if options.json:
+                document("costguard.budgets.change/1", _change(change))
+            else:
+                print(change)
+            return 0
+
+
+def _changed(action: str, options: argparse.Namespace) -> Change:
+    told: dict[str, Any] = {"author": options.author, "reason": options.reason, "new": options.new}
+    match action:
+        case "set":
+            return budgets.set_limit(options.name, None if options.amount == "own" else options.amount, **told)
+        case "top-up":
+            return budgets.top_up(options.name, options.amount, until=options.until, **told)
+        case "pause":
+            return budgets.pause(options.name, **told)
+        case _:
+            return budgets.resume(options.name, **told)
+
+
+def _list(options: argparse.Namespace) -> int:
+    known = {one.name: one for one in (status_of(balance) for balance in state.guard.balances())}
+    every = [*budgets.every()]
+    # A budget of the configuration that no call has touched yet is one, too.
+    every += [one for name, one in known.items() if name not in {listed.name for listed in every}]
+    if options.json:
+        document("costguard.budgets/1", {"budgets": [_status(one) for one in every]})
+    else:
+        _table(every)
+    return 0
+
+
+def _history(options: argparse.Namespace) -> int:
+    changes = budgets.history(options.name)
+    if options.json:
+        document("costguard.budgets.history/1", {"changes": [_change(one) for one in changes]})
+    else:
+        print("\n".join(map(str, changes)) or "nobody has changed a budget")
+    return 0
+
+
+def _table(every: list[BudgetStatus]) -> None:
+    from ._budgets_table import show
+
+    show(
+        [
+            (
+                f"{one.name}{' (paused)' if one.paused else ''}",
+                _usd(one.limit), _usd(one.spent), _usd(one.held), f"{one.percent:.0f}%",
+                "" if one.resets_at is None else f"{one.resets_at:%Y-%m-%d %H:%M}",
+            )
+            for one in every
+        ]
+    )  # fmt: skip
+
+
+def _status(one: BudgetStatus) -> Mapping[str, Any]:
+    return {
+        "name": one.name,
+        "scope": dict(one.scope),
+        "limit": f"{one.limit:f}",
+        "spent": f"{one.spent:f}",
+        "held": f"{one.held:f}",
+        "remaining": f"{one.remaining:f}",
+        "percent": round(one.percent, 2),
+        "resets_at": None if one.resets_at is None else one.resets_at.isoformat(),
+        "paused": one.paused,
+    }
+
+
+def _change(one: Change) -> Mapping[str, Any]:
+    return {
+        "id": one.id,
+        "budget": one.budget,
+        "kind": one.kind,
+        "at": one.at.isoformat(),
+        "amount": None if one.amount is None else f"{one.amount:f}",
+        "until": None if one.until is None else one.until.isoformat(),
+        "author": one.author,
+        "reason": one.reason,
+    }
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    # An option may stand before the action or behind it: one that is left out must not undo the other.
+    top = parser.prog.endswith(" budgets")
+    absent: dict[str, Any] = {} if top else {"default": argparse.SUPPRESS}
+    parser.add_argument("--ledger", metavar="URL", help="the shared ledger; COSTGUARD_LEDGER when left out", **absent)
+    parser.add_argument("--json", action="store_true", help="print one JSON document", **absent)
+
+
+def _account() -> str:
+    try:
+        from pwd import getpwuid
+
+        return getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        return ""
+
+
+def _usd(amount: object) -> str:
+    return format_usd(parse_usd(f"{amount:f}"))
