@@ -40,6 +40,11 @@ class Command(NamedTuple):
 
 COMMANDS: Final[Mapping[str, Command]] = {
     "report": Command("costguard.cli.report", "what was spent on what, against which limits, and what to do next"),
+    "what-if": Command("costguard.cli.what_if", "what recorded calls would have cost on other models and tiers"),
+    "simulate": Command(
+        "costguard.cli.simulate", "what other limits, ladders or a cache would have done to recorded calls"
+    ),
+    "reconcile": Command("costguard.cli.reconcile", "compare a provider's own cost or usage export with the journal"),
     "demo": Command("costguard.cli.demo", "meter, limit and refuse calls of the real SDKs, offline and without a key"),
     "budgets": Command("costguard.cli.budgets", "how budgets stand, and changing them while programs run"),
     "prices": Command("costguard.cli.prices", "what a model costs, why a call did cost what it did, and newer prices"),

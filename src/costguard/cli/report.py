@@ -9,15 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .._config import environment, settings, state
+from .._journal import Selection
 from .._setup import Arguments, resolve
 from ..errors import ConfigError
 from ..journals import open_journal
 from ..journals.memory import MemoryJournal
 from ..ports import Journal
 from ..review import FORMATS, render, review, span
+from ..review.focus import focus_csv
+from ..review.sections.moves import MOST
+
+FOCUS: Final = "focus"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +46,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE", help="only calls with this tag")
     what.add_argument("--top", type=int, metavar="N", help="rows of a table; 0 for all (20, and all in json and csv)")
     what.add_argument("--section", action="append", metavar="NAME", help="only this section; may be repeated")
+    what.add_argument(
+        "--deep", action="store_true", help=f"look at each call for cheaper ways, also when they are more than {MOST:,}"
+    )
     how = parser.add_argument_group("how")
-    how.add_argument("-o", "--output", default="table", metavar="FORMAT", help=f"{', '.join(FORMATS)} (%(default)s)")
+    how.add_argument(
+        "-o", "--output", default="table", metavar="FORMAT", help=f"{', '.join((*FORMATS, FOCUS))} (%(default)s)"
+    )
     how.add_argument("--json", dest="output", action="store_const", const="json", help="the same as -o json")
     how.add_argument("--out", metavar="FILE", help="where it is written, instead of standard output")
     how.add_argument("--title", default="", help="whose review it is")
@@ -61,6 +71,12 @@ def run(options: argparse.Namespace) -> int:
     )  # fmt: skip
     people = options.output in ("table", "md", "html")
     with opened(options.journal or setup.journal) as journal, _progress(people) as told:
+        if options.output == FOCUS:
+            _write(
+                focus_csv(journal.calls(Selection(reviewed.since, reviewed.until, _scope(options))), state.catalog),
+                options,
+            )
+            return 0
         report = review(
             journal,
             reviewed,
@@ -71,16 +87,21 @@ def run(options: argparse.Namespace) -> int:
             top=options.top if options.top is not None else 20 if people else 0,
             title=options.title,
             catalog=state.catalog,
+            options={"deep": True} if options.deep else {},
             told=told,
         )
     width, color = _terminal(options)
     text = render(report, options.output, width=width, color=color, sections=_sections(options))
+    _write(text, options)
+    return 0
+
+
+def _write(text: str, options: argparse.Namespace) -> None:
     if options.out:
         Path(options.out).write_text(text, encoding="utf-8")
         print(f"costguard: wrote {options.out}", file=sys.stderr)
     else:
         sys.stdout.write(text)
-    return 0
 
 
 @contextmanager

@@ -42,6 +42,10 @@ SECTIONS: Final[Mapping[str, str]] = {
     "budgets": "costguard.review.sections.budgets:section",
     "models": "costguard.review.sections.models:section",
     "value": "costguard.review.sections.value:section",
+    "forecast": "costguard.review.sections.forecast:section",
+    "jumps": "costguard.review.sections.jumps:section",
+    "moves": "costguard.review.sections.moves:section",
+    "cache": "costguard.review.sections.cache:section",
     "quality": "costguard.review.sections.quality:section",
     "steps": "costguard.review.sections.steps:section",
 }
@@ -50,6 +54,7 @@ SECTIONS: Final[Mapping[str, str]] = {
 
 FORMATS: Final[Mapping[str, str]] = {
     "table": "costguard.review.formats.table:render",
+    "html": "costguard.review.formats.html:render",
     "json": "costguard.review.formats.as_json:render",
     "csv": "costguard.review.formats.as_csv:render",
     "md": "costguard.review.formats.markdown:render",

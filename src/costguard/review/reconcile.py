@@ -62,6 +62,7 @@ class Reconciled:
         by_model: whether it tells models apart.
         drifts: by day and model.
         total: all of it together.
+        calls: how many of ours were compared.
         rest: lines of the export that are no model's, such as storage, with their amounts.
     """
 
@@ -71,6 +72,7 @@ class Reconciled:
     by_model: bool
     drifts: tuple[Drift, ...]
     total: Drift
+    calls: int
     rest: tuple[tuple[str, Nano], ...] = ()
 
     def beyond(self, percent: Decimal) -> list[Drift]:
@@ -102,9 +104,11 @@ def reconcile(billed: Sequence[Billed], events: Iterable[CostEvent], catalog: Ca
         key = (line.day, names.of(line.model, line.day))
         theirs.add(key, line.nano)
         their_tokens.add(key, line.tokens)
+    calls = 0
     for event in events:
         day = datetime.fromtimestamp(event.time, UTC).date()
         if event.call.provider == provider and event.outcome != "refused" and first <= day <= last:
+            calls += 1
             key = (day, names.of(event.model, day))
             ours.add(key, event.cost.nano)
             our_tokens.add(key, sum([usage.input_tokens + usage.output_tokens for usage in event.usages]))
@@ -113,7 +117,7 @@ def reconcile(billed: Sequence[Billed], events: Iterable[CostEvent], catalog: Ca
     every = (ours, theirs, our_tokens, their_tokens)
     drifts = [Drift(*key, *[column.get(key) for column in every]) for key in sorted(set().union(*every))]
     total = Drift(first, "", *[sum(column.values()) if column else None for column in every])
-    return Reconciled(provider, first, last, by_model, tuple(drifts), total, tuple(sorted(rest.items())))
+    return Reconciled(provider, first, last, by_model, tuple(drifts), total, calls, tuple(sorted(rest.items())))
 
 
 class _Columns(dict[Key, int]):

@@ -145,7 +145,8 @@ def _least(section: Section, cells: list[list[str]], place: int) -> int:
 
 
 def _needed(section: Section, cells: list[list[str]], place: int) -> int:
-    title = section.columns[place].title
+    # The heading of the first column is the section's own.
+    title = section.columns[place].title if place else section.title
     return max([len(title), *[len(row[place]) for row in cells]])
 
 

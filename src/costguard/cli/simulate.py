@@ -1,0 +1,68 @@
+"""``costguard simulate --policy new.toml``: recorded calls against other limits, ladders or cache settings."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Final
+
+from .._catalog import Catalog
+from .._config import state
+from .._journal import Selection
+from .._settings import load
+from ..errors import ConfigError
+from ..review.backtest import Policy, backtest, ladders_of
+from ..review.sections.replayed import section
+from ._traffic import add_how, add_when, add_which, journal_of, scope, setup_of, show, span_of, with_section
+
+_LENGTH: Final = re.compile(r"(\d{1,9})\s*(s|m|h|d|w)?")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--policy", metavar="FILE", help="a costguard.toml with the budgets to try; without, those in force"
+    )
+    parser.add_argument(
+        "--ladder", action="append", default=[], metavar="MODELS",
+        help="models that stand in for one another at a limit: openai/gpt-4o,openai/gpt-4o-mini",
+    )  # fmt: skip
+    parser.add_argument("--cache-ttl", metavar="TIME", help="try an exact cache that keeps answers so long, such as 1h")
+    add_when(parser)
+    add_which(parser)
+    add_how(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Replay the calls and say what would have been different."""
+    setup = setup_of(options)
+    ladders = ladders_of(options.ladder)
+    _check(state.catalog, ladders)
+    budgets = load(Path(options.policy)).budgets if options.policy else setup.budgets
+    policy = Policy(budgets, ladders, _seconds(options.cache_ttl))
+    if policy == Policy():
+        raise ConfigError("simulate what? Give --policy FILE with [[budgets]], --ladder or --cache-ttl")
+    of, tags = span_of(options), scope(options)
+    with journal_of(options, setup) as journal:
+        found = backtest(journal.calls(Selection(of.since, of.until, tags)), policy, state.catalog)
+        show(with_section(journal, of, tags, section(found, of)), options)
+    return 0
+
+
+def _check(catalog: Catalog, ladders: tuple[tuple[str, ...], ...]) -> None:
+    for name in {name for ladder in ladders for name in ladder}:
+        provider, sign, model = name.partition("/")
+        match = catalog.match(provider, model, 0.0) if sign else None
+        if match is None or match.estimated:
+            raise ConfigError(f"--ladder: {name!r} is not in the price lists; write it like openai/gpt-4o-mini")
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = _LENGTH.fullmatch(text.strip())
+    if match is None or not int(match[1]):
+        raise ConfigError(f"--cache-ttl {text!r}: write it like 30m, 1h or 7d")
+    return float(int(match[1]) * _SECONDS[match[2] or "s"])

@@ -1,0 +1,109 @@
+"""What other models and other tiers would have cost for the same calls; see `costguard.review.what_if`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from .._context import Context
+from .._figures import money, share
+from .._model import Advice, Column, Row, Section
+from ..what_if import Move, WhatIf, what_if
+
+MOST: Final = 250_000
+"""Calls of a span up to which each is priced anew unasked."""
+WORTH: Final = 50
+"""A saving below one part in this many of the spend is no advice."""
+
+COLUMNS: Final = (
+    Column("feature", "feature", "text"), Column("model", "from", "text", 2), Column("to", "to", "text"),
+    Column("tier", "tier", "text", 3), Column("movable", "movable", "share", 1),
+    Column("cost", "cost", "money", 2), Column("would_cost", "would be", "money", 2),
+    Column("saved", "saved", "money"), Column("calls", "calls", "count", 4),
+)  # fmt: skip
+
+_ALWAYS: Final = (
+    "Priced call by call from what was billed, caches and tiers included. What moves to a model cannot move to a tier"
+    " too. Whether a model is good enough, only a trial tells."
+)
+
+
+def section(context: Context) -> Section | None:
+    """Moves that would have saved something; None when that was not worked out, or there is nothing to move."""
+    if not wanted(context) or context.catalog is None:
+        return None
+    found = context.options.get("what_if") or of(context)
+    if not found.models and not found.tiers:
+        return None
+    every = [*found.models, *found.tiers]
+    shown = (every if context.options.get("every") else best(found))[: context.top or None]
+    return Section(
+        "moves",
+        "Cheaper ways",
+        COLUMNS,
+        tuple([row(move) for move in shown]),
+        notes=notes(found),
+        advice=tuple(_advice(found)),
+        facts={"calls": found.calls, "not_movable": found.kept, "best_saved_nano": found.best},
+    )
+
+
+def of(context: Context) -> WhatIf:
+    """The moves of the context's calls."""
+    assert context.catalog is not None  # the caller looked
+    return what_if(
+        lambda: context.journal.calls(context.selection),
+        context.catalog,
+        candidates=context.options.get("candidates"),
+        without=context.options.get("without"),
+    )
+
+
+def wanted(context: Context) -> bool:
+    """Whether each call is to be looked at: when that was asked for, or there are not too many."""
+    deep = context.options.get("deep")
+    return bool(deep) if deep is not None else 0 < context.total().calls <= MOST
+
+
+def best(found: WhatIf) -> list[Move]:
+    """The move of each feature and model that saves most, to another model and to another tier."""
+    first: dict[tuple[str, str, bool], Move] = {}
+    for move in [*found.models, *found.tiers]:
+        first.setdefault((move.feature, move.model, bool(move.tier)), move)
+    return sorted(first.values(), key=lambda move: (-move.saved, move.feature, move.model, move.tier))
+
+
+def row(move: Move) -> Row:
+    """A move as the section's columns."""
+    movable = move.movable / move.calls if move.calls else None
+    to, tier = move.to if move.to != move.model else "the same", move.tier or "as now"
+    return (move.feature, move.model, to, tier, movable, move.cost, move.would_cost, move.saved, move.calls)
+
+
+def notes(found: WhatIf) -> tuple[str, ...]:
+    """What a reader has to know of the figures."""
+    said = [_ALWAYS]
+    assumed = sorted({cap for move in found.models for cap in move.assumed})
+    if assumed:
+        said.append(f"Taken as needed, because no record shows it: {', '.join(assumed)}.")
+    if found.tiers:
+        said.append("A cheaper tier is told for calls that were not streamed and are no user's: nobody seems to wait.")
+    if found.kept:
+        said.append(f"{found.kept:,} calls could not be priced elsewhere: embeddings, images, costs without tokens.")
+    return tuple(said)
+
+
+def _advice(found: WhatIf) -> Sequence[Advice]:
+    advice = []
+    for move in best(found):
+        if move.saved * WORTH < found.nano:
+            continue
+        where = f"in the {move.tier} tier" if move.tier else f"on {move.to}"
+        name = move.feature or "what has no feature"
+        text = (
+            f"{name}: {share(move.movable / move.calls)} of its calls on {move.model} would have cost"
+            f" {money(move.saved)} less {where}."
+        )
+        step = f"costguard what-if --feature {move.feature}" if move.feature else "costguard what-if"
+        advice.append(Advice("i", text, step, move.saved))
+    return advice[:5]
