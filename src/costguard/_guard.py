@@ -393,6 +393,14 @@ class Guard:
         if self._seen.first(("unmetered", endpoint)):
             log.warning("%s costs money that costguard cannot meter; it is counted in unmetered_calls", endpoint)
 
+    def bypassed(self, sdk: str) -> None:
+        """A call was met when it had been answered: it is counted, and no limit could hold it."""
+        if self._seen.first(("bypassed", sdk)):
+            log.warning(
+                "another tool took hold of %s before costguard did, so calls of it are counted and not limited; "
+                "call costguard.instrument() first", sdk,
+            )  # fmt: skip
+
     def retrieved(self, id: str, call: Call, usages: Sequence[Usage]) -> None:
         """A deferred answer was read and is billed by now: charge it, once however often it is read."""
         meter, due = self.deferrals.take(id)

@@ -198,6 +198,7 @@ class Funnel:
         # Another tool holds an older `request` of this client, so layer 1 did not run: book the call all the same.
         carrier = self._carrier(guard, _request(client, options, bool(kwargs.get("stream"))), options)
         if carrier is not None and isinstance(carrier.meter, Meter):
+            guard.bypassed(self._provider.name)
             guard.admit_sent(carrier.meter)
         return carrier
 

@@ -33,12 +33,19 @@ INFERENCE: Final = frozenset({"chat", "generate_content", "text_completion", "em
 OPERATIONS: Final[Mapping[str, str]] = {"responses": "chat"}
 """The conventions' names of operations, where we tell apart what they do not."""
 
-OTHER_MODEL_NAMES: Final = ("gen_ai.request.model", "llm.model_name", "llm.request.model", "gen_ai.response.model")
+OTHER_MODEL_NAMES: Final = (
+    "gen_ai.request.model",
+    "llm.model_name",
+    "llm.request.model",
+    "langfuse.observation.model.name",
+    "gen_ai.response.model",
+)
 """Where other instrumentations say which model a span is about."""
 
 LLM_KINDS: Final[Mapping[str, frozenset[str]]] = {
     "openinference.span.kind": frozenset({"LLM", "EMBEDDING"}),
     "llm.request.type": frozenset({"chat", "completion", "embedding", "rerank"}),
+    "langfuse.observation.type": frozenset({"generation", "embedding"}),
 }
 """Attributes by which instrumentations that do not follow the conventions mark the span of one call."""
 
