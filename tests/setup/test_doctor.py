@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +17,7 @@ from costguard.cli._checks import Found, Patient, examine, safe
 from costguard.cli._checks_sdks import _wrapped
 from costguard.ports import Seam
 
+EVERY = doctor.CHECKS
 QUICK = tuple(check for check in doctor.CHECKS if check.__name__ != "sdks")
 """Without the check that imports every SDK there is."""
 
@@ -48,15 +47,16 @@ def findings(document: dict[str, Any]) -> list[tuple[str, str]]:
     return [(one["check"], one["said"]) for one in document["checks"] if one["state"] == "finding"]
 
 
-def test_a_whole_environment_is_told_so() -> None:
-    """Every SDK that is installed here would be metered, and nothing is to be mended; in a process of its own."""
-    command = [sys.executable, "-m", "costguard", "doctor"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
-    lines = done.stdout.splitlines()
+def test_a_whole_environment_is_told_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every SDK that is installed here would be metered, nothing is to be mended, and it fits a page of 80 columns."""
+    monkeypatch.setattr(doctor, "CHECKS", EVERY)
+    monkeypatch.setenv("COLUMNS", "80")
+    code = main(["doctor"])
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, ""), out
+    lines = out.splitlines()
     for name in ("openai", "anthropic", "google-genai"):
-        assert any(f" {name} " in line and "would be metered" in line for line in lines), done.stdout
+        assert any(f" {name} " in line and "would be metered" in line for line in lines), out
     assert any(line.startswith("note") and "memory:// counts for one process" in line for line in lines)
     assert lines[-1] == "all is well"
     assert max(map(len, lines)) <= 80
