@@ -85,7 +85,8 @@ class Costguard:
         """Replace the current guard; see `costguard.configure`."""
         env = environment()
         file = settings(env, config)
-        arguments = Arguments(budgets, ledger, exporters, tags, mode, on_unknown_price, journal)
+        rungs = tuple(ladders)
+        arguments = Arguments(budgets, ledger, exporters, tags, mode, on_unknown_price, journal, cache, rungs)
         setup = resolve(arguments, env, file, self.assumed_exporters)
         if on_alert is not None and not callable(on_alert):
             raise ConfigError(f"on_alert={on_alert!r} cannot be called")
@@ -95,6 +96,8 @@ class Costguard:
             told = [open_exporter(one, options) for one, options in setup.exporters]
         with _told_of(setup, "journal"):
             kept = open_journal(setup.journal) if isinstance(setup.journal, str) else setup.journal
+        with _told_of(setup, "cache"):
+            answers = _cache(setup.cache)
         guard = Guard(
             self.catalog,
             opened,
@@ -107,8 +110,8 @@ class Costguard:
             clock=SteadyClock() if clock is None else clock,
             journal=kept,
             fingerprints=None if kept is None else Fingerprints(machine_key(env.home)),
-            cache=Cache(cache) if isinstance(cache, str) else cache,
-            tiers=self._tiers(ladders, on_downgrade),
+            cache=answers,
+            tiers=self._tiers(setup.ladders, on_downgrade),
         )
         _price(self.catalog, file)
         with self._lock:
@@ -205,13 +208,19 @@ def _leave(before: Guard, journal: Journal | None) -> None:
             before.journal.close()
 
 
+def _cache(said: str | Cache | Mapping[str, Any] | None) -> Cache | None:
+    if isinstance(said, Mapping):
+        return Cache(**said)
+    return Cache(said) if isinstance(said, str) else said
+
+
 @contextmanager
 def _told_of(setup: Setup, setting: str) -> Iterator[None]:
     """Say in an error where a setting comes from, unless it stands in the program that fails."""
     try:
         yield
     except ConfigError as error:
-        source = setup.sources[setting]
+        source = setup.sources.get(setting, ARGUMENT)
         raise error if source == ARGUMENT else ConfigError(f"{source}: {error}") from None
 
 

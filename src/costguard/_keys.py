@@ -169,20 +169,28 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Several:
-    """A list of values of one kind."""
+    """A list of values of one kind.
+
+    Args:
+        about: what it is.
+        of: what each may be.
+        least: how many there must be.
+    """
 
     about: str
     of: Kind
+    least: int = 0
 
     def read(self, value: Any, place: Place) -> tuple[Any, ...]:
         """A tuple of what each was read as."""
-        if not isinstance(value, list | tuple):
-            raise _no(value, place, "a list")
+        if not isinstance(value, list | tuple) or len(value) < self.least:
+            raise _no(value, place, f"a list of {self.least} or more" if self.least else "a list")
         return tuple(self.of.read(one, place.item(index)) for index, one in enumerate(value))
 
     def schema(self) -> dict[str, Any]:
         """An array."""
-        return {"description": self.about, "type": "array", "items": self.of.schema()}
+        least = {"minItems": self.least} if self.least else {}
+        return {"description": self.about, "type": "array", "items": self.of.schema(), **least}
 
 
 @dataclass(frozen=True, slots=True)

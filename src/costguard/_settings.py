@@ -17,6 +17,7 @@ from ._keys import Day, Either, Flag, Free, Number, Place, Several, Table, Text
 from ._own import UNITS
 from .errors import ConfigError
 from .ledgers import anchored
+from .optimize import Ladder
 
 NAMES: Final = ("costguard.toml", "pyproject.toml")
 """The files looked for in a directory, the first one that has something for us counts."""
@@ -51,6 +52,8 @@ class Settings:
     tags: Mapping[str, str] = field(default_factory=dict)
     on_unknown_price: str | None = None
     executors: bool | None = None
+    cache: Mapping[str, Any] | None = None
+    ladders: tuple[Ladder, ...] = ()
     budgets: tuple[Budget, ...] = ()
     prices: PriceSettings = PriceSettings()
 
@@ -157,6 +160,45 @@ _EXPORTERS: Final = Either(
     Table("Each exporter's options.", {}, others=Table("Its options.", {}, others=Free("an option"))),
 )
 
+
+def _cache(said: dict[str, Any]) -> dict[str, Any]:
+    return {name: float(value) if isinstance(value, Decimal) else value for name, value in said.items()}
+
+
+def _ladder(said: dict[str, Any]) -> Ladder:
+    return Ladder(*said.pop("models"), **said)
+
+
+def _names(about: str) -> Several:
+    return Several(about, Text("a name"))
+
+
+CACHE: Final = Table(
+    "A response cache, for the features and blocks that ask for it.",
+    {
+        "store": Text("where answers are kept: memory://, sqlite:///path/to/answers.db, redis://host/0"),
+        "ttl": Number("how long an answer is used: seconds, or like '10m'", text=True),
+        "features": _names("features whose calls are all answered from it where they can be"),
+        "apart": _names("tags that keep answers apart"),
+        "sampling": Flag("also answer requests with a temperature above zero, or for several answers"),
+        "tools": Flag("also answer requests that carry tools"),
+        "ignore": _names("further fields of requests that do not shape the answer"),
+        "patience": Number("seconds that a call waits for an equal one under way"),
+    },
+    make=_cache,
+)
+
+LADDER: Final = Table(
+    "Models of one provider that can stand in for each other.",
+    {
+        "models": Several("two or more, the best first, the cheapest last", Text("a model's id"), least=2),
+        "features": _names("the features it is for; all when left out"),
+        "floor": Number("what has to be left of a budget, as '20%' or '$5'", text=True),
+    },
+    needed=("models",),
+    make=_ladder,
+)
+
 FILE: Final = Table(
     "What costguard is set up with; environment variables and arguments override it.",
     {
@@ -168,6 +210,8 @@ FILE: Final = Table(
         "tags": Table("Attribution of every call that does not say otherwise.", {}, others=_TAGS.others),
         "on_unknown_price": Text("what happens to models without a price; estimate when left out", UNKNOWN_PRICE),
         "executors": Flag("whether work given to thread and process pools carries its attribution along"),
+        "cache": CACHE,
+        "ladders": Several("Cheaper models; each is a [[ladders]] table.", LADDER),
         "budgets": Several("Limits; each is a [[budgets]] table.", BUDGET),
         "prices": PRICES,
     },
@@ -207,6 +251,8 @@ def load(path: Path) -> Settings:
         if name in found:
             # Else a program that is started in another folder would count in another file.
             found[name] = anchored(found[name], path.absolute().parent)
+    if "store" in found.get("cache", {}):
+        found["cache"]["store"] = anchored(found["cache"]["store"], path.absolute().parent)
     exporters = found.get("exporters")
     tags = dict(found.pop("tags", {}))
     environment = found.pop("environment", None)

@@ -13,6 +13,7 @@ from ._settings import MODES, UNKNOWN_PRICE, Settings
 from ._shield import log
 from .errors import ConfigError
 from .ledgers import anchored
+from .optimize import Cache
 from .ports import Exporter, Journal, Ledger
 
 ARGUMENT: Final = "argument"
@@ -30,6 +31,8 @@ class Arguments:
     mode: str | None = None
     on_unknown_price: str | None = None
     journal: str | Journal | None = None
+    cache: str | Cache | None = None
+    ladders: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Setup:
 
     Attributes:
         exporters: each a name with its options, or an object.
+        cache: a store's URL, an object, or the arguments of one.
         sources: setting to the place it was said in: a file's path, a variable's name, ``argument`` or ``default``.
     """
 
@@ -49,6 +53,8 @@ class Setup:
     budgets: tuple[Budget, ...]
     executors: bool
     journal: str | Journal | None = None
+    cache: str | Cache | Mapping[str, Any] | None = None
+    ladders: tuple[Any, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -89,6 +95,8 @@ def resolve(arguments: Arguments, env: Environment, file: Settings, assumed: tup
         budgets=_budgets(arguments, env, file, sources),
         executors=bool(first("executors", default=False)),
         journal=journal,
+        cache=_only(sources, "cache", arguments.cache, file.cache, file.file),
+        ladders=_only(sources, "ladders", arguments.ladders or None, file.ladders or None, file.file) or (),
         sources=sources,
     )
 
@@ -99,6 +107,13 @@ def _options(exporter: str | Exporter, options: Mapping[str, Mapping[str, Any]],
         return {}
     said = options.get(exporter, {})
     return {"token": env.http_token, **said} if env.http_token and exporter.startswith("http") else said
+
+
+def _only(sources: dict[str, str], name: str, argument: Any, said: Any, file: str) -> Any:
+    """Of a setting that has no variable."""
+    if argument is not None or said is not None:
+        sources[name] = ARGUMENT if argument is not None else file
+    return said if argument is None else argument
 
 
 def _checked(knob: str, value: Any, allowed: tuple[str, ...]) -> str:

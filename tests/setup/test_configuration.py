@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import subprocess
 import sys
@@ -34,6 +35,17 @@ FULL: dict[str, Any] = {
     "tags": {"tenant": "acme"},
     "on_unknown_price": "raise",
     "executors": True,
+    "cache": {
+        "store": "memory://",
+        "ttl": "10m",
+        "features": ["faq"],
+        "apart": ["tenant"],
+        "sampling": True,
+        "tools": False,
+        "ignore": ["user"],
+        "patience": 2.5,
+    },
+    "ladders": [{"models": ["gpt-4o", "gpt-4o-mini"], "features": ["faq"], "floor": "20%"}],
     "budgets": [
         {
             "limit": 5,
@@ -268,6 +280,30 @@ def test_executors_can_be_switched_on_in_a_file() -> None:
     assert not state.executors.installed
 
 
+def test_a_cache_and_ladders_can_be_in_a_file(tmp_path: Path) -> None:
+    """What the file says holds until the program says otherwise."""
+    write(
+        'ledger = "memory://"\n[cache]\nstore = "sqlite:answers.db"\nttl = "10m"\npatience = 2.5\nfeatures = ["faq"]\n'
+        '[[ladders]]\nmodels = ["gpt-4o", "gpt-4o-mini"]\nfloor = "20%"\n'
+    )
+    costguard.configure()
+    cache = state.guard.cache
+    assert cache is not None
+    assert (cache.ttl, cache.patience, cache.features) == (600, 2.5, {"faq"})
+    assert setup().cache["store"] == f"sqlite://{tmp_path}/answers.db"
+    assert [ladder.models for ladder in setup().ladders] == [("gpt-4o", "gpt-4o-mini")]
+    assert setup().sources["ladders"] == str(tmp_path / "costguard.toml")
+    costguard.configure(cache="memory://", ladders=[["gpt-4.1", "gpt-4.1-mini"]])
+    assert (setup().cache, setup().sources["cache"]) == ("memory://", "argument")
+    assert setup().ladders == (["gpt-4.1", "gpt-4.1-mini"],)
+
+
+def test_a_file_takes_everything_that_configure_takes() -> None:
+    """A new argument needs a key here, or a reason: functions and clocks cannot be written down."""
+    knobs = set(inspect.signature(costguard.configure).parameters)
+    assert knobs - set(FILE.keys) == {"config", "clock", "on_alert", "on_downgrade"}
+
+
 # -- mistakes --------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +322,9 @@ def test_executors_can_be_switched_on_in_a_file() -> None:
         ("budgets = 3", "budgets: 3 is not allowed here; give a list"),
         ('ledger = ""', "ledger: '' is not allowed here; give a string that is not empty"),
         ('ledger = "nowhere://"', "costguard.toml: ledger 'nowhere://': the schemes are"),
+        ("[cache]\nttl = 'soon'", "costguard.toml: "),
+        ("[cache]\nstore = 'nowhere:x'", "costguard.toml: "),
+        ("[[ladders]]\nmodels = ['one']", "ladders[1].models: ['one'] is not allowed here; give a list of 2 or more"),
         ('exporters = ["std"]', "costguard.toml: exporter 'std': known are"),
         (
             "[exporters.stdout]\ncolour = 1",
@@ -393,8 +432,6 @@ def test_schema_and_reader_agree_on_every_key() -> None:
 
 def test_a_file_takes_everything_that_budget_takes() -> None:
     """A new argument of `costguard.budget` needs a key here, or a reason."""
-    import inspect
-
     knobs = set(inspect.signature(budget).parameters) - {"scope", "default_period"}
     assert knobs <= set(BUDGET.keys)
 

@@ -53,7 +53,7 @@ def cached(question: str) -> str:
     return question
 
 
-costguard.configure(cache=costguard.Cache("sqlite:///answers.db", features=["faq"], ttl=60, apart=("tenant",)))
+costguard.configure(cache=costguard.Cache("sqlite:answers.db", features=["faq"], ttl=60, apart=("tenant",)))
 assert_type(costguard.Cache().stats, costguard.CacheStats)
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ._checks import (
@@ -99,6 +99,10 @@ def values(patient: Patient) -> Iterator[tuple[str, str, str]]:
             yield "budget", str(budgets[name[len("budgets[") : -1]]), source
         elif name == "exporters":
             yield name, ", ".join(str(one) for one, _options in setup.exporters) or "none", source
+        elif name == "cache" and isinstance(setup.cache, Mapping):
+            yield name, safe(setup.cache.get("store", "memory://")), source
+        elif name == "ladders":
+            yield name, "; ".join(" > ".join(one.models) for one in setup.ladders), source
         else:
             value = getattr(setup, name)
             yield name, "none" if value is None else safe(value), source

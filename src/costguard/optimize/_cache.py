@@ -55,7 +55,7 @@ class Cache:
     Then it holds prompts' answers, which costguard otherwise never keeps: only here, and only until they expire.
 
     Args:
-        store: ``memory://``, ``sqlite:///answers.db``, ``redis://host/0``, or a store object.
+        store: ``memory://``, ``sqlite:answers.db``, ``redis://host/0``, or a store object.
         ttl: how long an answer is used: ``"1h"``, ``"10m"``, seconds.
         features: features whose calls are all answered from it where they can be.
         apart: tags that keep answers apart, so that no tenant is given another one's.

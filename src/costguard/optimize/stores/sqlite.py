@@ -122,12 +122,14 @@ class SQLiteStore:
 
 
 def open_sqlite(url: str) -> SQLiteStore:
-    """``sqlite:///relative.db``, ``sqlite:////absolute/path.db``, with ``?entries=1000``.
+    """``sqlite:///absolute/path.db`` or ``sqlite:relative.db``, as ledgers have it, with ``?entries=1000``.
 
     Raises:
         ConfigError: there is no path, or the file cannot be opened.
     """
-    path = unquote(urlsplit(url).path)[1:]
-    if not path:
-        raise ConfigError(f"store={url!r}: name a file, as in sqlite:///answers.db")
+    path = unquote(urlsplit(url).path)
+    if not path.strip("/"):
+        raise ConfigError(f"store={url!r}: write sqlite:///absolute/path.db or sqlite:relative.db")
+    if path.startswith("//"):
+        path = path[1:]
     return SQLiteStore(path, entries_of(url, ENTRIES))
