@@ -10,7 +10,7 @@ from fractions import Fraction
 from importlib import metadata
 from typing import Any
 
-import prices_genai as genai
+from costguard.prices import _genai as genai
 
 Entry = dict[str, Any]
 

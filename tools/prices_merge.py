@@ -7,9 +7,10 @@ from fractions import Fraction
 from importlib import metadata
 from typing import Any
 
-import prices_genai as genai
 import prices_litellm as litellm
 from prices_litellm import first
+
+from costguard.prices import _genai as genai
 
 Entry = dict[str, Any]
 

@@ -20,6 +20,11 @@ from .errors import ConfigError
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
+def is_name(provider: str) -> bool:
+    """Whether a provider's name can be the name of a file, and leads nowhere else."""
+    return _NAME.fullmatch(provider) is not None
+
+
 def load(provider: str, updated: Path | None = None) -> Mapping[str, Any] | None:
     """The raw price file of a provider, None when there is none.
 
@@ -28,7 +33,7 @@ def load(provider: str, updated: Path | None = None) -> Mapping[str, Any] | None
         updated: a folder with newer files, as `costguard prices update` writes it. Of two files the one that was
             checked last counts, so that neither an old update nor an old package hides newer prices.
     """
-    if not _NAME.fullmatch(provider):
+    if not is_name(provider):
         return None
     file = files("costguard") / "prices" / f"{provider}.json"
     raw: Mapping[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -127,3 +129,34 @@ def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], words: list[s
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_an_update_from_a_file_counts_until_it_is_forgotten(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Shown first, then written into costguard's home, used by whoever starts afterwards, and removed again."""
+    model = {"id": "m-1", "prices": [{"from": None, "rates": {"input": 4_000_000, "output": 8_000_000}}]}
+    made = {"version": 1, "provider": "acme-update", "checked": "2026-11-01", "models": [model]}
+    (tmp_path / "acme.json").write_text(json.dumps(made), encoding="utf-8")
+    shown = told(capsys, "update", "acme.json", "--dry-run")
+    assert (shown["written"], shown["changes"]) == (False, ["+ acme-update: 1 models"])
+    command = [
+        sys.executable,
+        "-m",
+        "costguard",
+        "prices",
+        "explain",
+        "m-1",
+        "input=1000",
+        "--provider",
+        "acme-update",
+        "--json",
+    ]
+    assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+    done = told(capsys, "update", "acme.json")
+    assert (done["written"], done["folder"]) == (True, str(tmp_path / "home" / "prices"))
+    about = json.loads(subprocess.run(command, capture_output=True, timeout=60, check=True).stdout)
+    assert (about["usd"], about["entry"], about["checked"]) == ("0.004000000", "acme-update/m-1", "2026-11-01")
+    assert main(["prices", "update", "acme.json"]) == 0
+    assert capsys.readouterr().out == "nothing newer than the present prices\n"
+    assert told(capsys, "update", "--forget")["providers"] == ["acme-update"]
+    about = json.loads(subprocess.run(command, capture_output=True, timeout=60, check=True).stdout)
+    assert about["unpriced"] == ["input"]

@@ -8,6 +8,7 @@ from importlib import import_module
 _ACTIONS = {
     "show": "the prices of a model: every rate, tier and day, and where they are from",
     "explain": "the arithmetic behind a cost, of a usage or of a recorded call",
+    "update": "take newer prices, from the installed genai-prices or from files",
     "reprice": "price recorded calls again, and correct the journal and the ledger's windows",
 }
 

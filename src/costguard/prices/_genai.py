@@ -1,4 +1,4 @@
-"""Reads the installed genai-prices package: the primary source of compile_prices.py."""
+"""Reads the installed genai-prices package, as price files write prices. It is never needed to price a call."""
 
 from __future__ import annotations
 
@@ -6,11 +6,29 @@ import re
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from importlib import import_module
 from typing import Any
 
-from genai_prices import data, types
+from ..errors import MissingExtraError
 
 Entry = dict[str, Any]
+
+
+class _Package:
+    """A module of genai-prices, imported when something of it is asked for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return getattr(import_module(f"genai_prices.{self._name}"), name)
+        except ModuleNotFoundError:
+            raise MissingExtraError("prices") from None
+
+
+data: Any = _Package("data")
+types: Any = _Package("types")
 
 PUBLISHED = {"0.2.3": "2026-11-10"}
 """When each release that was ever compiled came out: the day its prices were last checked."""
@@ -59,17 +77,19 @@ UNITS: dict[str, tuple[str, int]] = {
 recorded answer counts. Video tokens of an answer are counted as ``output_image``."""
 
 
-def providers() -> list[types.Provider]:
-    return data.providers
+def providers() -> list[Any]:
+    """Every provider of the package."""
+    found: list[Any] = data.providers
+    return found
 
 
-def models(provider: types.Provider, free: list[str]) -> list[Entry]:
+def models(provider: Any, free: list[str]) -> list[Entry]:
     """Every model of one provider that has explicit rates or is listed as free."""
     entries = (read_model(model, free) for model in provider.models)
     return [entry for entry in entries if entry is not None]
 
 
-def read_model(model: types.ModelInfo, free: list[str]) -> Entry | None:
+def read_model(model: Any, free: list[str]) -> Entry | None:
     """One model, or None when it has no explicit rate and is not known to be free."""
     names, stems = spellings(model.match)
     entry: Entry = {"id": model.id, "names": names, "stems": stems}
@@ -87,7 +107,7 @@ def read_model(model: types.ModelInfo, free: list[str]) -> Entry | None:
     return entry
 
 
-def dated(model: types.ModelInfo) -> list[Entry]:
+def dated(model: Any) -> list[Entry]:
     """The model's prices, newest first, each with its tiers."""
     listed = model.prices if isinstance(model.prices, list) else [types.ConditionalPrice(prices=model.prices)]
     prices: list[Entry] = []
@@ -103,23 +123,13 @@ def dated(model: types.ModelInfo) -> list[Entry]:
     return prices
 
 
-def add_tiers(model: types.ModelInfo, prices: list[Entry]) -> None:
+def add_tiers(model: Any, prices: list[Entry]) -> None:
     """File each tier under the price it was published with, and by its factors under every other price."""
     for variant in model.price_variants or []:
         tier = TIERS.get(next(iter(variant.when.items()))) if len(variant.when) == 1 else None
-        if tier is None:
-            continue
-        start = variant.constraint.start_date if isinstance(variant.constraint, types.StartDateConstraint) else None
-        since = None if start is None or start in VERIFIED else start.isoformat()
-        listed = rates(variant.prices)
-        home = current({"prices": prices})
-        if since is not None and since != home["from"]:
-            later = [price for price in prices if price["from"] == since]
-            if not later:
-                continue
-            home = later[0]
-        if tier not in home.get("tiers", {}):
-            home.setdefault("tiers", {})[tier] = listed
+        home = None if tier is None else home_of(variant, prices)
+        if home is not None and tier not in home.get("tiers", {}):
+            home.setdefault("tiers", {})[tier] = rates(variant.prices)
     home = current({"prices": prices})
     for price in prices:
         for tier, listed in home.get("tiers", {}).items():
@@ -130,6 +140,16 @@ def add_tiers(model: types.ModelInfo, prices: list[Entry]) -> None:
             price.get("tiers", {}).pop("fast", None)
         if not price.get("tiers"):
             price.pop("tiers", None)
+
+
+def home_of(variant: Any, prices: list[Entry]) -> Entry | None:
+    """The price that a tier was published with: the current one, or the later one of the tier's own first day."""
+    start = variant.constraint.start_date if isinstance(variant.constraint, types.StartDateConstraint) else None
+    since = None if start is None or start in VERIFIED else start.isoformat()
+    now = current({"prices": prices})
+    if since is None or since == now["from"]:
+        return now
+    return next((price for price in prices if price["from"] == since), None)
 
 
 def proportional(listed: Entry, home: Entry, rates_then: Entry) -> Entry:
@@ -155,7 +175,7 @@ def scale(rate: int | list[Any], factor: Fraction) -> int | list[Any]:
     return [scale(rate[0], factor), *([start, scale(pico, factor)] for start, pico in rate[1:])]
 
 
-def rates(price: types.ModelPrice) -> Entry:
+def rates(price: Any) -> Entry:
     """The rates of one price in pico-dollars per unit."""
     found: Entry = {}
     for key, value in vars(price).items():
@@ -179,15 +199,15 @@ def exact(usd: Decimal, per: int) -> int | list[int]:
     return pico.numerator if pico.denominator == 1 else [int(Fraction(usd) * 10**12), per]
 
 
-def tiered(value: types.TieredPrices, per: int) -> list[Any]:
+def tiered(value: Any, per: int) -> list[Any]:
     """A base rate with its long-context rates, ascending."""
     steps = sorted(value.tiers, key=lambda step: step.start)
     return [exact(value.base, per), *([step.start, exact(step.price, per)] for step in steps)]
 
 
-def current(entry: Entry) -> Entry:
-    """The price in force on the day the source was published."""
-    today = max(PUBLISHED.values())
+def current(entry: Entry, today: str = "") -> Entry:
+    """The price in force on a day; on the day the source was published when none is said."""
+    today = today or max(PUBLISHED.values())
     whole = [price for price in entry["prices"] if "hours" not in price]
     return next((price for price in whole if (price.get("from") or "") <= today), whole[-1])
 
@@ -203,7 +223,7 @@ def spellings(match: Any) -> tuple[list[str], list[str]]:
     if isinstance(match, types.ClauseRegex):
         literal = _LITERAL.match(match.regex)
         return ([re.sub(r"\\(.)", r"\1", literal[1])] if literal else []), []
-    if isinstance(match, types.ClauseStartsWith | types.ClauseContains | types.ClauseEndsWith):
+    if isinstance(match, (types.ClauseStartsWith, types.ClauseContains, types.ClauseEndsWith)):
         pattern = str(next(iter(vars(match).values()))).lower().lstrip("/")
         stem = re.sub(r"[-@/]$|(?<=gpt-4)-0$|-20\d\d-?$", "", pattern)
         return [stem], [stem]
