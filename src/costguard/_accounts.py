@@ -240,7 +240,7 @@ def can_afford(
     guard = state.guard
     amount = _ceiling(_call(model, input_tokens, max_output_tokens, text, provider, tier)).amount(max_output_tokens)
     with _scope.budgeted(**_tags(tags)):
-        balances = guard.balances()
+        balances = guard.applying()
     refusals = [one for one in balances if one.leg.hard and amount > one.remaining]
     tightest = min(refusals or balances, key=lambda one: one.remaining, default=None)
     return Decision(
@@ -340,7 +340,7 @@ def select_model(
         ladder = None if guard.tiers is None else guard.tiers.of(wanted)
         if ladder is None:
             raise ConfigError(f"no ladder for feature {wanted!r}: costguard.configure(ladders=[costguard.Ladder(...)])")
-        low = ladder.floor is not None and ladder.is_low(guard.balances())
+        low = ladder.floor is not None and ladder.is_low(guard.applying())
     return ladder.models[-1] if low else ladder.rung(complexity)
 
 

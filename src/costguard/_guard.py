@@ -431,6 +431,11 @@ class Guard:
                 legs[leg.budget, leg.window] = leg
         return self.balances_of(list(legs.values()))
 
+    def applying(self) -> list[Balance]:
+        """The books of the windows that a call made here and now touches."""
+        legs = self.admission.legs(self._with_tags(_scope.current()), self.clock())
+        return self.balances_of([leg for _, leg in legs])
+
     def balances_of(self, legs: Sequence[Leg]) -> list[Balance]:
         """The books of these windows."""
         self.drain()

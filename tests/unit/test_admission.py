@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import costguard
 from costguard._admission import Admission
 from costguard._budget import Budget, budget
 from costguard._period import RUN
@@ -102,3 +103,13 @@ def test_a_lifetime_and_a_run_of_one_name_are_two_windows() -> None:
     scope = Scope({"feature": "x"}, ((run, "r1"),))
     found: list[tuple[Budget, Any]] = list(Admission([total]).legs(scope, NOON))
     assert {"lifetime", "run:r1"} == {leg.window for _, leg in found}
+
+
+def test_only_the_budgets_of_a_call_decide_whether_it_can_be_afforded() -> None:
+    """A spent budget of another feature stands in nobody else's way; one of its own does."""
+    costguard.configure(ledger="memory://", exporters=[], budgets=[budget("$0", feature="spent"), budget("$5/day")])
+    asked = {"input_tokens": 10, "max_output_tokens": 10}
+    assert costguard.can_afford("gpt-4o", **asked)
+    assert costguard.can_afford("gpt-4o", **asked, feature="other")
+    refused = costguard.can_afford("gpt-4o", **asked, feature="spent")
+    assert (refused.allowed, refused.budget) == (False, "feature=spent")
