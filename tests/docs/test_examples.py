@@ -34,11 +34,13 @@ def test_each_example_is_listed() -> None:
 
 
 def test_the_demo_shows_the_main_job() -> None:
-    """It refuses a call, tells of an alert, agrees with the provider's count, and fits a page of 80 columns."""
+    """It refuses a call, tells of an alert, agrees with the provider's count, shows a review, and fits 80 columns."""
     done = _run("-m", "costguard", "demo")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     assert "BudgetExceededError:" in done.stdout
     assert "ALERT" in done.stdout
     assert "refused    openai/gpt-4o" in done.stdout
-    assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
+    assert "AI spend review · October 2026 · acme (simulated)" in done.stdout
+    paths = tuple(line for line in done.stdout.splitlines() if line.startswith(("  /", "  sqlite:")))
+    assert [line for line in done.stdout.splitlines() if len(line) > 80 and line not in paths] == []

@@ -21,6 +21,7 @@ from ..ports import Journal
 from ..review import FORMATS, render, review, span
 from ..review.focus import focus_csv
 from ..review.sections.moves import MOST
+from ._terminal import terminal
 
 FOCUS: Final = "focus"
 
@@ -90,7 +91,8 @@ def run(options: argparse.Namespace) -> int:
             options={"deep": True} if options.deep else {},
             told=told,
         )
-    width, color = _terminal(options)
+    width, color = terminal()
+    color = color and not options.no_color and not options.out
     text = render(report, options.output, width=width, color=color, sections=_sections(options))
     _write(text, options)
     return 0
@@ -137,17 +139,6 @@ def _scope(options: argparse.Namespace) -> dict[str, str]:
 
 def _sections(options: argparse.Namespace) -> tuple[str, ...] | None:
     return tuple(options.section) if options.section else None
-
-
-def _terminal(options: argparse.Namespace) -> tuple[int, bool]:
-    """Columns, and whether there are colours. rich knows terminals, pipes, COLUMNS, NO_COLOR and FORCE_COLOR."""
-    try:
-        rich: Any = import_module("rich.console")
-    except ImportError:
-        return 80, False
-    console = rich.Console()
-    color = console.is_terminal and not console.no_color and not options.no_color and not options.out
-    return console.width, color
 
 
 @contextmanager
