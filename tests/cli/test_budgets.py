@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import costguard
+from costguard._config import state
 from costguard.cli import main
 from costguard.ledgers import open_ledger
 
@@ -126,3 +127,59 @@ def test_a_paused_budget_refuses_the_program(url: str, capsys: pytest.CaptureFix
     costguard.configure(exporters=[], budgets=[costguard.budget("$5/day", name="search")])
     assert not costguard.can_afford("gpt-4o", text="Hello", max_output_tokens=10)
     assert costguard.status()["search"].paused
+
+
+def checked(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> dict[str, Any]:
+    assert main(["budgets", "check", *words, "--json"]) == code
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "costguard.budgets.check/1"
+    assert document["ok"] == (code == 0)
+    return document
+
+
+def test_check_is_for_ci(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """0 while there is room; 1 when a limit, or the part of it that is named, is reached; with what and how much."""
+    checked(capsys, 0)
+    document = checked(capsys, 1, "--max", "20")
+    assert document["budgets"][0]["name"] == "search"
+    assert document["budgets"][0]["finding"] == "25% of its limit is spent"
+    checked(capsys, 0, "search", "--max", "30")
+    costguard.configure(exporters=[], budgets=[costguard.budget("$5/day", name="search")])
+    costguard.track("gpt-4o", cost="4")
+    costguard.flush()
+    assert checked(capsys, 1)["budgets"][0]["percent"] == 105.0
+    assert main(["budgets", "check", "serch"]) == 2
+    assert "no budget 'serch'" in capsys.readouterr().err
+
+
+def test_check_shows_figures_whole_on_a_narrow_terminal(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Long names go on in the next line."""
+    assert main(["budgets", "check", "--max", "20"]) == 1
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    for figure in ("$9,000,000", "$5.00", "$1.25", "25%", "! ", "✓ "):
+        assert figure in out
+
+
+def test_check_tells_of_a_budget_that_will_run_out(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From the days that the journal has: thirty dollars a day do not last a year with a hundred."""
+    from costguard._types import Call, Cost, CostEvent
+    from costguard.journals import open_journal
+
+    journal = f"sqlite:///{tmp_path}/calls.db?keep=all"
+    now = state.guard.clock()
+    with closing(open_journal(journal)) as kept:
+        for back in range(1, 30):
+            kept.record(CostEvent(f"c{back}", now - 86_400 * back, 1, Call("openai", "m"), (), Cost(30 * 10**9)))
+        assert kept.flush(60)
+    costguard.configure(exporters=[], budgets=[costguard.budget("$100", name="project", period="lifetime")])
+    costguard.track("gpt-4o", cost="1")
+    costguard.flush()
+    monkeypatch.setenv("COSTGUARD_JOURNAL", journal)
+    checked(capsys, 0, "project")
+    (project,) = checked(capsys, 1, "project", "--runs-out")["budgets"]
+    assert project["burn_basis"] == "forecast"
+    assert project["burn_per_day"] == "30.000000000"
+    assert project["finding"].startswith("runs out on ")

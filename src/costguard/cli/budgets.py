@@ -13,6 +13,7 @@ from .._config import state
 from .._money import format_usd, parse_usd
 from ..budgets import Change
 from ..errors import ConfigError
+from . import _budgets_check
 from ._document import document
 
 _ACTIONS: Final = {
@@ -22,6 +23,7 @@ _ACTIONS: Final = {
     "pause": "let nothing more be spent on a budget",
     "resume": "end a pause",
     "history": "who changed what, when and why",
+    "check": "exit with 1 when a budget is used up, for CI and cron; with the burn rate and the day it runs out",
 }
 
 
@@ -32,7 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for action, words in _ACTIONS.items():
         own = actions.add_parser(action, help=words, description=words.capitalize() + ".")
         _common(own)
-        if action != "list":
+        if action == "check":
+            _budgets_check.configure(own)
+        elif action != "list":
             several: dict[str, Any] = {"nargs": "?"} if action == "history" else {}
             own.add_argument("name", help="the budget's name, as `list` shows it", **several)
         if action == "set":
@@ -40,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         if action == "top-up":
             own.add_argument("amount", help="US dollars")
             own.add_argument("--until", required=True, help="24h, 7d, or an instant such as 2026-12-01T09:00+01:00")
-        if action not in ("list", "history"):
+        if action not in ("list", "history", "check"):
             own.add_argument("--author", default=_account(), help="who does it; this account's name when left out")
             own.add_argument("--reason", default="", help="why, for `history`")
             own.add_argument("--new", action="store_true", help="the name may be one that has no calls yet")
@@ -59,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
             return _list(options)
         case "history":
             return _history(options)
+        case "check":
+            return _budgets_check.check(options)
         case action:
             change = _changed(action, options)
             if options.json:
