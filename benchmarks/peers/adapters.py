@@ -170,6 +170,8 @@ class LiteLLM(Adapter):
     """litellm's `max_budget`, which its own calls look at."""
 
     def __init__(self, cell: dict[str, Any]) -> None:
+        # Its own prices, not those of the day from the network.
+        os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
         import litellm
 
         # It writes files where it stands.
