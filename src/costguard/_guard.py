@@ -383,7 +383,11 @@ class Guard:
         """Count a call from here on that was sent already: on every budget, refused by none."""
         hold = meter.reservation.uncounted()
         if hold is not None:
-            self.ledger.reserve(hold)
+            try:
+                self.ledger.reserve(hold)
+            except LedgerUnavailableError:
+                # The money is spent: it is booked when the ledger is back.
+                meter.reservation.down, hold = "open", None
         meter.reservation.hold = hold
         meter.returned_early()
 
