@@ -61,7 +61,7 @@ def story(seed: int, steps: int) -> Story:
     """The story of a seed. Each has faults of its own kind, since a mixture of all faults hides most of them."""
     dice = random.Random(seed)
     weights = {"begin": 30, "send": 18, "end": 18, "retry": 8, "extend": 6, "contradict": 2, "wait": 10, "reap": 6}
-    faults = {"crash": 2, "stray": 8, "jump": 3, "restart": 1}
+    faults = {"crash": 2, "stray": 8, "jump": 3, "restart": 1, "adjust": 4, "amend": 3}
     weights |= {name: weight for name, weight in faults.items() if dice.random() < 0.7}
     fates = [7, *(dice.choice((0, 1, 3)) for _ in FATES[1:])]
     amounts = AMOUNTS if dice.random() < 0.7 else (dice.choice(AMOUNTS[1:]),)
@@ -76,6 +76,8 @@ def story(seed: int, steps: int) -> Story:
             "send": lambda: dice.choice((0, 200, 500, 1000)) if dice.random() < 0.95 else 1300,
             "wait": lambda: dice.choice(WAITS) if dice.random() < 0.97 else 86_400,
             "jump": lambda: dice.choice(JUMPS),
+            "adjust": lambda: dice.choice((0, 5, 20, 40)),
+            "amend": lambda: dice.choice((30, 80, 200)),
         }.get(kind, lambda: dice.randrange(6))()
         (fate,) = dice.choices(FATES, fates)
         budgets = every if dice.random() < 0.4 else dice.randrange(1, every + 1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
 from costguard._book import IdempotencyConflictError
-from costguard._types import Crossing, Granted, Hold, Leg, Nano, Refused
+from costguard._types import Amendment, Crossing, Granted, Hold, Leg, Nano, Refused
 from costguard.testing.books import Kept, Model
 
 Reached: TypeAlias = tuple[str, str, float, Nano]
@@ -57,7 +57,7 @@ class Reference:
             expect(isinstance(reply, IdempotencyConflictError), f"{hold.id} was held with another figure: {reply}")
         elif kept is not None:
             expect(reply == Granted(), f"a repeated reservation was answered with {reply}")
-        elif self._answered(hold.legs, hold.amount, reply):
+        elif self._answered(hold, hold.amount, reply):
             self.model.add(hold)
 
     def _extend(self, id: str, amount: Nano, reply: object) -> None:
@@ -66,7 +66,7 @@ class Reference:
             return
         if kept.state != "open":
             expect(isinstance(reply, IdempotencyConflictError), f"an ended hold was extended: {reply}")
-        elif self._answered(kept.hold.legs, amount, reply):
+        elif self._answered(kept.hold, amount, reply):
             kept.amount += amount
 
     def _settle(self, id: str, actual: Nano, reply: object) -> None:
@@ -80,15 +80,42 @@ class Reference:
         if kept is None:
             return
         if kept.state in ("settled", "released"):
-            same = kept.state == to and kept.booked == actual
+            same = kept.state == to and kept.settled == actual
             right = reply == Granted() if same else isinstance(reply, IdempotencyConflictError)
             expect(right, f"{id} is {kept.state} at {kept.booked}; told {to} at {actual}: {reply}")
             return
         expect(isinstance(reply, Granted), f"the end of {id} was answered with {reply}")
         assert isinstance(reply, Granted)
+        # Whoever corrected the charge of an expired hold knew more than its late end does.
+        marked = self._reached(kept, reply.crossings, 0 if kept.corrections else actual - kept.booked)
+        self._compare(marked, reply.crossings)
+        kept.state, kept.settled = to, actual
+        if not kept.corrections:
+            kept.booked = actual
+
+    def _adjust(self, id: str, correction: str, actual: Nano, reply: object) -> None:
+        kept = self._known(id, reply)
+        if kept is None:
+            return
+        known = kept.corrections.get(correction)
+        if known is not None or kept.state == "open":
+            right = reply == Granted() if known == actual else isinstance(reply, IdempotencyConflictError)
+            expect(right, f"correction {correction} of {id}, {kept.state}, at {actual} after {known}: {reply}")
+            return
+        expect(isinstance(reply, Granted), f"a correction of {id} was answered with {reply!r}")
+        assert isinstance(reply, Granted)
         marked = self._reached(kept, reply.crossings, actual - kept.booked)
         self._compare(marked, reply.crossings)
-        kept.state, kept.booked = to, actual
+        kept.corrections[correction], kept.booked = actual, actual
+
+    def _amend(self, amendment: Amendment, reply: object) -> None:
+        known = [one for one in self.model.amendments if one.id == amendment.id]
+        if known and known[0] != amendment:
+            expect(isinstance(reply, IdempotencyConflictError), f"{amendment.id} was another one: {reply}")
+            return
+        expect(reply is None, f"an amendment was answered with {reply!r}")
+        if not known:
+            self.model.amendments.append(amendment)
 
     def _reap(self, now: float, reply: object) -> None:
         expect(not isinstance(reply, Exception), f"the reaper raised {reply!r}")
@@ -108,10 +135,10 @@ class Reference:
         expect((kept is None) == isinstance(reply, KeyError), f"{id} is {kept and kept.state}: {reply!r}")
         return kept
 
-    def _answered(self, legs: Sequence[Leg], amount: Nano, reply: object) -> bool:
+    def _answered(self, hold: Hold, amount: Nano, reply: object) -> bool:
         """Whether it was granted: exactly where it fits, so neither too much is let through nor anything refused that
         there is room for."""
-        tight = [leg for leg in legs if self.counts(leg) and not self.model.fits(leg, amount)]
+        tight = [leg for leg in hold.legs if self.counts(leg) and not self.model.fits(leg, amount, hold.at)]
         if isinstance(reply, Granted):
             expect(not tight, f"{amount} was granted and does not fit on {[leg.budget for leg in tight]}")
             return True
@@ -128,7 +155,7 @@ class Reference:
         for leg in kept.hold.legs:
             key = (leg.budget, leg.window)
             if self.counts(leg):
-                percents, spent = self.model.crossed(leg, added)
+                percents, spent = self.model.crossed(leg, added, kept.hold.at)
                 reached += [(*key, percent, spent) for percent in percents]
             else:
                 percents = [one.percent for one in told if (one.leg.budget, one.leg.window) == key]
