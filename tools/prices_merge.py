@@ -57,6 +57,8 @@ def provider_models(
         claim(provider, models, name, row, preferred=name in second, dearer=facts.get("dearer", False))
     for entry in models:
         enrich(provider.id, entry, rows, reviewed.get(provider.id, {}), problems)
+        if facts.get("dearer"):
+            lengthen(entry, rows)
     if facts.get("litellm_only"):
         resold = [entry for other in provider.fallback_model_providers or [] for entry in books[other]["models"]]
         models += extra_models(rows, names_of(models) | names_of(resold))
@@ -165,6 +167,18 @@ def enrich(provider: str, entry: Entry, rows: dict[str, Entry], reviewed: Entry,
     if agree and not entry.get("free"):
         for price in entry["prices"]:
             litellm.complete(price, row, now=price is current)
+
+
+def lengthen(entry: Entry, rows: dict[str, Entry]) -> None:
+    """Add the second source's long-context rates where the primary has plain ones, at their factor."""
+    row = next((rows[name] for name in (entry["id"].lower(), *entry["names"]) if name in rows), None)
+    theirs = litellm.table(row).get("standard", {}) if row else {}
+    rates = genai.current(entry)["rates"]
+    for unit, rate in theirs.items():
+        mine = rates.get(unit)
+        if isinstance(rate, list) and isinstance(mine, int):
+            factor = Fraction(mine, rate[0])
+            rates[unit] = [mine, *([start, genai.scale(pico, factor)] for start, pico in rate[1:])]
 
 
 def extra_models(rows: dict[str, Entry], known: set[str]) -> list[Entry]:
