@@ -61,7 +61,7 @@ def provider_models(
             lengthen(entry, rows)
     if facts.get("litellm_only"):
         resold = [entry for other in provider.fallback_model_providers or [] for entry in books[other]["models"]]
-        models += extra_models(rows, names_of(models) | names_of(resold))
+        models += extra_models(rows, names_of(models) | same_names(resold, rows))
     return with_added(models, hand["model"].get(provider.id, []))
 
 
@@ -167,6 +167,17 @@ def enrich(provider: str, entry: Entry, rows: dict[str, Entry], reviewed: Entry,
     if agree and not entry.get("free"):
         for price in entry["prices"]:
             litellm.complete(price, row, now=price is current)
+
+
+def same_names(resold: list[Entry], rows: dict[str, Entry]) -> set[str]:
+    """The names of resold models, but for those that this provider sells for more than their maker."""
+    found = set[str]()
+    for entry in resold:
+        for name in (entry["id"].lower(), *entry.get("names", [])):
+            agree, dearer = compare_base(genai.current(entry)["rates"], litellm.rates(rows.get(name, {})))
+            if name not in rows or agree or not dearer:
+                found.add(name)
+    return found
 
 
 def lengthen(entry: Entry, rows: dict[str, Entry]) -> None:

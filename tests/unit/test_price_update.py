@@ -73,6 +73,17 @@ def test_an_announced_price_keeps_its_day() -> None:
     assert price(new, "m-1", NOON + YEAR, "batch")[0] == 3
 
 
+def test_long_context_rates_that_only_we_know_stay_in_proportion() -> None:
+    """The source has a plain rate where a long request costs more: the same rate is no change, another one scales."""
+    ours = book()
+    ours["models"][0]["prices"][0]["rates"]["input"] = [4, [1000, 8]]
+    same = [{"id": "m-1", "prices": [{"from": None, "rates": {"input": 4, "output": 8}}]}]
+    assert refreshed(ours, same, "2026-12-01") == (ours, [])
+    half = [{"id": "m-1", "prices": [{"from": None, "rates": {"input": 2, "output": 8}}]}]
+    new, _ = refreshed(ours, half, "2026-12-01")
+    assert new["models"][0]["prices"][0]["rates"]["input"] == [2, [1000, 4]]
+
+
 def test_a_new_model_is_added_with_names_that_are_free() -> None:
     """A name that another model has stays with it: nothing that is priced today is priced as the new model."""
     fresh = [{"id": "m-2", "names": ["m1", "m-two"], "context": 9, "prices": [{"from": None, "rates": {"input": 1}}]}]

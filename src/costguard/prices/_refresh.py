@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import Any
 
 from . import _genai
@@ -75,13 +76,24 @@ def _changed(known: Entry, entry: Entry, today: str) -> list[str]:
 
 
 def _differs(mine: Entry, theirs: Entry) -> bool:
-    return any(mine["rates"].get(unit) != rate for unit, rate in theirs["rates"].items())
+    return any(
+        mine["rates"].get(unit) != _kept(mine["rates"].get(unit), rate) for unit, rate in theirs["rates"].items()
+    )
+
+
+def _kept(mine: Any, theirs: Any) -> Any:
+    """A new rate; where the source has a plain one and we know long-context rates, with those in proportion."""
+    if isinstance(theirs, int) and isinstance(mine, list) and isinstance(mine[1], list) and mine[0]:
+        return _genai.scale(mine, Fraction(theirs, mine[0]))
+    return theirs
 
 
 def _put(known: Entry, price: Entry, start: str) -> str:
     """Put a price in front that holds from a day on. Rates and tiers that the source lacks stay, in proportion."""
     before = known["prices"][0]
-    rates = {**before["rates"], **price["rates"]}
+    rates = {**before["rates"]}
+    for unit, rate in price["rates"].items():
+        rates[unit] = _kept(rates.get(unit), rate)
     tiers = {
         tier: _genai.proportional(listed, before["rates"], rates) for tier, listed in before.get("tiers", {}).items()
     }
