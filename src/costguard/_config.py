@@ -25,6 +25,7 @@ from ._shield import shielded
 from ._snapshot import load as load_prices
 from .errors import ConfigError
 from .exporters import open_exporter
+from .exporters.run_log import RunLog
 from .journals import open_journal
 from .ledgers import open_ledger
 from .optimize import Cache, Ladder, OnDowngrade, Tiers
@@ -94,6 +95,7 @@ class Costguard:
             opened = open_ledger(setup.ledger) if isinstance(setup.ledger, str) else setup.ledger
         with _told_of(setup, "exporters"):
             told = [open_exporter(one, options) for one, options in setup.exporters]
+        told += [] if env.run is None else [RunLog(env.run)]
         with _told_of(setup, "journal"):
             kept = open_journal(setup.journal) if isinstance(setup.journal, str) else setup.journal
         with _told_of(setup, "cache"):

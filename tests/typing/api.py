@@ -198,6 +198,8 @@ def set_up() -> None:
         on_unknown_price="raise",
         on_alert=told,
     )
+    costguard.configure(config="costguard.toml", on_unknown_price=None)
+    costguard.configure(config=False)
     costguard.configure(mode="watch")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(costguard.instrument(), bool)
     assert_type(costguard.instrument(executors=True), bool)
