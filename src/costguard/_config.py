@@ -116,6 +116,10 @@ class Costguard:
             tiers=self._tiers(setup.ladders, on_downgrade),
         )
         _price(self.catalog, file)
+        self._take_over(guard, setup, file)
+        return guard
+
+    def _take_over(self, guard: Guard, setup: Setup, file: Settings) -> None:
         with self._lock:
             for follow in self.followers:
                 follow(guard)
@@ -123,8 +127,7 @@ class Costguard:
             self.setup, self.settings = setup, file
             self._leaving.arm()
         if before is not None:
-            _leave(before, kept)
-        return guard
+            _leave(before, guard.journal)
 
     def prices(self) -> Catalog:
         """The catalog with what the configuration file says of prices, for commands that need no ledger and no guard.
