@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -70,10 +71,14 @@ class Exports:
                 self._do(exporter, "exporting", exporter.export, record)
 
     def flush(self, timeout: float) -> None:
-        """Let each deliver what it has buffered, within `timeout` seconds."""
-        for exporter in self._exporters:
-            with shielded("flushing an exporter"):
-                exporter.flush(timeout)
+        """Let all of them deliver what they have buffered, within `timeout` seconds together."""
+        deadline = time.monotonic() + timeout
+        # The first round tells each to begin, so that one whose receiver is dead takes no time of the others.
+        waits = [0.0, timeout] if len(self._exporters) > 1 else [timeout]
+        for wait in waits:
+            for exporter in list(self._exporters):
+                with shielded("flushing an exporter"):
+                    exporter.flush(min(wait, max(0.0, deadline - time.monotonic())))
 
     def close(self) -> None:
         """Let each go of what it holds."""

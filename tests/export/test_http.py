@@ -280,7 +280,7 @@ elif end == "fork":
         costguard.track("gpt-4o", input_tokens=int(first) + int(count))
         costguard.flush(30)
         os._exit(0)
-    os.waitpid(pid, 0)
+    assert (pid, 0) == os.waitpid(pid, 0)
 costguard.flush(float(os.environ.get("PATIENCE", "60")))
 """
 

@@ -251,6 +251,23 @@ def test_an_answer_out_of_the_cache_has_no_tokens(told: Told) -> None:
     assert [("cache", 0.000075)] == [(labels["costguard.saved.by"], n) for labels, n in told.metric("costguard.saved")]
 
 
+def test_the_response_cache_is_seen_in_traces_and_metrics(
+    told: Told, client: openai.OpenAI, provider: LoopbackProvider
+) -> None:
+    """The second of two equal calls costs nothing, and what it saved is counted."""
+    provider.reply = Reply(output_tokens=40)
+    costguard.configure(exporters=[told.exporter()], cache=costguard.Cache(), ledger="memory://")
+    for _ in range(2):
+        with costguard.budgeted("faq", cache="10m"):
+            client.chat.completions.create(model="gpt-4o", temperature=0, **ASK)
+    made, cached = told.spans
+    assert ["allowed", 0.0029] == [made.attributes["costguard.decision"], made.attributes[COST]]
+    assert ["cache_hit", 0] == [cached.attributes["costguard.decision"], cached.attributes[COST]]
+    assert 0.0029 == cached.attributes["costguard.saved.usd"]
+    assert "gen_ai.usage.input_tokens" not in cached.attributes
+    assert [0.0029] == [saved for _, saved in told.metric("costguard.saved")]
+
+
 def test_what_has_no_price_has_no_cost(told: Told) -> None:
     """It is called unpriced, and not free."""
     told.exporter().export(event(cost=Cost(0, unpriced=("input", "output"))))

@@ -173,7 +173,7 @@ class SpoolOutbox:
         path = self._folder / f"{time.time_ns():020d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
         draft = path.with_suffix(".new")
         file = os.open(draft, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file)
         draft.rename(path)
         return Segment(path, file)
 
@@ -197,6 +197,12 @@ class SpoolOutbox:
                     self._others.append(segment)
 
 
+def _lock(file: int) -> None:
+    """Lock it for this process, or raise `OSError` because another one has."""
+    assert fcntl is not None  # where there are no locks there is no outbox
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _taken(path: Path) -> Segment | None:
     """A file whose process is gone, locked; None when it is in use, or was sent and removed meanwhile."""
     try:
@@ -204,7 +210,7 @@ def _taken(path: Path) -> Segment | None:
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file)
         if os.fstat(file).st_nlink:
             return Segment(path, file)
     except OSError:

@@ -63,7 +63,7 @@ class OtelExporter:
             self.watch(record.call).end(record)
 
     def flush(self, timeout: float) -> None:
-        """Let the tracer provider, where it can, deliver what it has buffered."""
+        """Nothing: what is buffered is in the program's providers, which deliver it in their own time and at exit."""
 
     def close(self) -> None:
         """Nothing to let go of: the providers are the program's."""
