@@ -58,6 +58,7 @@ class Receiver:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 128
             block_on_close = False
 
             def handle_error(self, *args: object) -> None:

@@ -278,7 +278,7 @@ elif end == "fork":
     pid = os.fork()
     if not pid:
         costguard.track("gpt-4o", input_tokens=int(first) + int(count))
-        costguard.flush(30)
+        costguard.flush(60)
         os._exit(0)
     assert (pid, 0) == os.waitpid(pid, 0)
 costguard.flush(float(os.environ.get("PATIENCE", "60")))

@@ -58,6 +58,7 @@ def test_a_spool_gives_out_each_line_once_and_in_order(steps: Sequence[tuple[str
             while (batch := outbox.next(7, 10_000)) is not None:
                 out += batch.lines
                 outbox.sent(batch)
+            outbox.look()
             assert outbox.is_empty()
             outbox.close()
             assert {"rejected.jsonl"} >= set(os.listdir(folder))

@@ -95,6 +95,8 @@ class Courier:
         deadline = time.monotonic() + timeout
         with self._changed:
             self._hurried = True
+            with shielded("looking for what others left"):
+                self._outbox.look()
             if not self._asked_to_wait:
                 self._not_before = 0.0
             self._changed.notify_all()

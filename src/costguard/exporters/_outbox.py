@@ -43,6 +43,10 @@ class Outbox(Protocol):
         """The receiver will never take these lines: forget them, or put them aside."""
         ...
 
+    def look(self) -> None:
+        """Take over what others left, now."""
+        ...
+
     def is_empty(self) -> bool:
         """Whether nothing waits."""
         ...
@@ -89,6 +93,9 @@ class MemoryOutbox:
             self._first += 1
 
     rejected = sent
+
+    def look(self) -> None:
+        """Nobody else's lines are in here."""
 
     def is_empty(self) -> bool:
         """Whether nothing waits."""

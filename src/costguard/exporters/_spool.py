@@ -119,7 +119,8 @@ class SpoolOutbox:
 
     def next(self, lines: int, size: int) -> Batch | None:
         """The oldest lines of the oldest file."""
-        self._look()
+        if time.monotonic() - self._looked > _LOOK_AGAIN:
+            self.look()
         for segment in self._waiting():
             taken = fitting(segment.lines(size), lines, size)
             if taken:
@@ -143,9 +144,18 @@ class SpoolOutbox:
             os.close(aside)
         self.sent(batch)
 
+    def look(self) -> None:
+        """Take over the files of processes that are gone."""
+        self._looked = time.monotonic()
+        ours = {segment.path for segment in self._waiting()}
+        for path in sorted(self._folder.glob("*.jsonl")):
+            if path not in ours and path.name != "rejected.jsonl":
+                segment = _taken(path)
+                if segment is not None:
+                    self._others.append(segment)
+
     def is_empty(self) -> bool:
         """Whether nothing waits in the files of this process, its own and those it took over."""
-        self._look()
         return all(one.sent >= one.size for one in self._waiting())
 
     def forked(self) -> None:
@@ -182,19 +192,6 @@ class SpoolOutbox:
         if segment in self._others:
             self._others.remove(segment)
             segment.remove()
-
-    def _look(self) -> None:
-        """Take over the files of processes that are gone."""
-        now = time.monotonic()
-        if now - self._looked < _LOOK_AGAIN:
-            return
-        self._looked = now
-        ours = {segment.path for segment in self._waiting()}
-        for path in sorted(self._folder.glob("*.jsonl")):
-            if path not in ours and path.name != "rejected.jsonl":
-                segment = _taken(path)
-                if segment is not None:
-                    self._others.append(segment)
 
 
 def _lock(file: int) -> None:
