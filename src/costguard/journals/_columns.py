@@ -15,7 +15,7 @@ OWN_TAGS: Final = ("feature", "team", "environment", "user")
 FAILED: Final = ("error", "unknown", "cancelled")
 """Outcomes of calls that gave no answer."""
 
-CALLS: Final = (
+CALLS: Final[tuple[str, ...]] = (
     "id", "at", "provider", "model", "sent", "asked", "operation", "tier", "host", "stream",
     "feature", "team", "environment", "user", "tags", "run", "outcome", "error", "decision",
     "nano", "saved", "held", "entry", "estimated", "unpriced",
@@ -24,9 +24,9 @@ CALLS: Final = (
 )  # fmt: skip
 """The columns of a call, in order: served as `model`, sent as `sent`, asked for as `asked`."""
 CORRECTIONS: Final = ("id", "call", "at", "before", "after", "why")
-RESULTS: Final = ("id", "at", "name", "value", "feature", "team", "environment", "user", "tags", "run")
+RESULTS: Final[tuple[str, ...]] = ("id", "at", "name", "value", "feature", "team", "environment", "user", "tags", "run")
 
-CELL: Final = (
+CELL: Final[tuple[str, ...]] = (
     "slot", "provider", "model", "asked", "operation", "tier", "feature", "team", "environment", "outcome", "decision",
     "entry",
 )  # fmt: skip
