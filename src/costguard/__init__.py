@@ -36,6 +36,7 @@ from ._outcome import outcome
 from ._process import budgeted, configure, instrument, uninstrument
 from ._scope import wrap
 from ._types import Alert, CostEvent, Usage
+from ._what_if import what_if
 from .errors import (
     BudgetExceededError,
     ConfigError,
@@ -85,6 +86,7 @@ __all__ = [
     "status",
     "track",
     "uninstrument",
+    "what_if",
     "wrap",
 ]
 

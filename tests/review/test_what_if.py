@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+import costguard
 from costguard._types import CostEvent, Usage
 from costguard.errors import ConfigError
+from costguard.journals import open_journal
 from costguard.review.what_if import what_if
 
 from .traffic import CATALOG, made, month
@@ -133,3 +137,22 @@ def test_a_candidate_that_is_not_listed_is_refused(name: str, said: str) -> None
     """With what is wrong about it."""
     with pytest.raises(ConfigError, match=said):
         what_if(list, CATALOG, candidates=[name])
+
+
+def test_a_program_asks_for_it_in_dollars(tmp_path: Path) -> None:
+    """`costguard.what_if` reads the configured journal, or the one that is named; the figures are those of hand."""
+    url = f"sqlite://{tmp_path}/calls.db?keep=all"
+    journal = open_journal(url)
+    for event in (made("a", "2026-10-03"), made("b", "2026-10-04", tags={"feature": "other"})):
+        journal.record(event)
+    assert journal.flush(60)
+    journal.close()
+    asked = {"month": "2026-10", "candidates": ["openai/gpt-4o-mini"], "journal": url}
+    found = costguard.what_if(**asked, feature="search")
+    assert (found.calls, found.cost) == (1, Decimal("0.0045"))
+    assert [(move.saved, move.share) for move in found.models] == [(Decimal("0.00423"), 1.0)]
+    assert found.best_saved == Decimal("0.00423")
+    assert costguard.what_if(**asked).calls == 2
+    costguard.configure(exporters=[])
+    with pytest.raises(ConfigError, match="needs a journal"):
+        costguard.what_if(month="2026-10")

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from math import isfinite
 from typing import Final
 
 from .._budget import Budget
 from .._journal import Selection
-from .._types import Nano
+from .._types import Leg, Nano
 from ..ports import Journal
 from ._daily import back, daily, day_of, passed_of
 from .forecast import Forecast, NotEnough, expected_on, forecast
 
 HORIZON: Final = 366 * 86_400
 """Seconds that are looked ahead where a budget has no end."""
+_SHORTEST: Final = 20 * 3_600
+"""Windows that are shorter than a day are over before days tell anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Outlook:
     Attributes:
         budget: its name.
         limit, spent: of this window.
-        starts, ends: it, as UTC epoch seconds; `ends` is None for a lifetime.
+        starts, ends: it, as UTC epoch seconds; `ends` is None for one that never resets.
         burn: what a day like today is expected to cost, None without enough data.
         forecast: of the window's end; None where there is no end, or none that can be forecast.
         runs_out: the day on which the limit is reached, if it is expected to be.
@@ -47,57 +48,67 @@ class Outlook:
         return self.spent / self.limit if self.limit else None
 
     @property
+    def exhausted(self) -> bool:
+        """Whether nothing is left of it."""
+        return self.spent >= self.limit
+
+    @property
     def over(self) -> bool:
-        """Whether more was spent than the limit, or will have been when the window ends."""
-        return self.spent > self.limit or self.projected_over
+        """Whether more was spent than the limit."""
+        return self.spent > self.limit
 
     @property
     def projected_over(self) -> bool:
         """Whether more is expected to be spent than the limit before the window ends."""
-        return isinstance(self.forecast, Forecast) and self.forecast.expected > self.limit and self.ends is not None
+        return isinstance(self.forecast, Forecast) and self.forecast.expected > self.limit
 
 
 def outlook(
-    journal: Journal, budget: Budget, now: float, *, spent: Nano | None = None, scope: Mapping[str, str] | None = None
-) -> Outlook | None:
-    """How a budget will go on from here; None for one of single runs, or one for each value of a tag.
+    journal: Journal, leg: Leg, now: float, *, spent: Nano, zone: str = "UTC", scope: Mapping[str, str] | None = None
+) -> Outlook:
+    """How a window of a budget will go on from here.
 
     Args:
-        spent: what the ledger has booked in this window; what the journal has when left out.
+        leg: the window, with the tags that calls must have.
+        spent: in it so far, by the ledger or the journal.
+        zone: where days begin.
         scope: more tags that calls must have to be counted.
     """
-    if budget.period.kind == "run" or budget.per is not None:
-        return None
-    zone = budget.period.timezone
-    window = budget.period.window(now, "")
-    tags = {**(scope or {}), **dict(budget.scope)}
-    past = daily(journal, back(now), now, zone, tags=tags)[()]
+    past = daily(journal, back(now), now, zone, tags={**(scope or {}), **dict(leg.scope)})[()]
     today = day_of(now, zone)
-    rolling = budget.period.kind == "rolling"
-    starts = now - budget.period.seconds if rolling else window.starts
-    if spent is None:
-        spent = sum(one.sums.nano for one in journal.sums(Selection(starts, _after(now), tags)))
     burn = expected_on(past, today)
-    if rolling or budget.period.kind == "hour":
-        return Outlook(budget.name, budget.limit, spent, starts, window.ends, burn, None, None)
-    end = now + HORIZON if window.ends is None else window.ends
-    found = forecast(past, spent, today, day_of(end, zone), passed_of(now, zone))
-    runs_out = found.reaches(budget.limit) if isinstance(found, Forecast) else None
-    if spent >= budget.limit:
-        runs_out = today
+    rolling = leg.slots > 0
+    if rolling or (leg.ends is not None and leg.ends - leg.starts < _SHORTEST):
+        return Outlook(leg.budget, leg.limit, spent, leg.starts, leg.ends, burn, None, None)
+    end = now + HORIZON if leg.ends is None else leg.ends
+    found = forecast(past, spent, today, _after(day_of(end - 1, zone)), passed_of(now, zone))
+    runs_out = found.reaches(leg.limit) if isinstance(found, Forecast) else None
+    ahead = None if leg.ends is None else found
     return Outlook(
-        budget.name, budget.limit, spent, starts, window.ends, burn, None if window.ends is None else found, runs_out
+        leg.budget, leg.limit, spent, leg.starts, leg.ends, burn, ahead, today if spent >= leg.limit else runs_out
     )
 
 
 def outlooks(
     journal: Journal, budgets: Iterable[Budget], now: float, scope: Mapping[str, str] | None = None
 ) -> list[Outlook]:
-    """Every budget that has an outlook, the fullest first."""
-    found = [one for budget in budgets if (one := outlook(journal, budget, now, scope=scope)) is not None]
+    """Every budget with windows of its own, as the journal has its spend, the fullest first.
+
+    Those of single runs and those for each value of a tag are left out.
+    """
+    found = []
+    for budget in budgets:
+        if budget.period.kind == "run" or budget.per is not None:
+            continue
+        leg = budget.leg({}, now, "")
+        starts = now - budget.period.seconds if leg.slots else leg.starts
+        tags = {**(scope or {}), **dict(budget.scope)}
+        # The future has no calls, and whole quarters of an hour are read quickly.
+        groups = journal.sums(Selection(starts, (now // 900 + 1) * 900, tags))
+        spent = sum(group.sums.nano for group in groups)
+        found.append(outlook(journal, leg, now, spent=spent, zone=budget.period.timezone, scope=scope))
     return sorted(found, key=lambda one: (-(one.used or 0.0), one.budget))
 
 
-def _after(now: float) -> float:
-    """The end of this quarter of an hour: the future has no calls, and whole quarters are read quickly."""
-    return (now // 900 + 1) * 900 if isfinite(now) else now
+def _after(day: date) -> date:
+    return date.fromordinal(day.toordinal() + 1)

@@ -64,7 +64,7 @@ def _budget(one: Outlook) -> Row:
 
 
 def _when(one: Outlook) -> str:
-    if one.spent >= one.limit:
+    if one.exhausted:
         return "exhausted"
     if one.runs_out is not None:
         return f"~{day(one.runs_out)}"
@@ -79,7 +79,7 @@ def _notes(whole: Forecast) -> list[str]:
 
 
 def _advice(one: Outlook) -> list[Advice]:
-    if one.spent >= one.limit or one.runs_out is None:
+    if one.exhausted or one.runs_out is None:
         return []
     ahead = one.forecast
     lack = ahead.expected - one.limit if isinstance(ahead, Forecast) else 0
