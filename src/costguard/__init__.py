@@ -32,6 +32,7 @@ from ._accounts import (
     track,
 )
 from ._budget import Budget, budget
+from ._optimized import Compressed, compress
 from ._outcome import outcome
 from ._process import budgeted, configure, instrument, uninstrument
 from ._scope import wrap
@@ -43,10 +44,11 @@ from .errors import (
     CostguardError,
     JournalUnavailableError,
     LedgerUnavailableError,
+    LoopDetectedError,
     MissingExtraError,
     UnknownPriceError,
 )
-from .optimize import Cache, CacheStats, Downgrade, Ladder, classify
+from .optimize import Cache, CacheStats, Downgrade, Ladder, LoopGuard, classify
 
 __all__ = [
     "Alert",
@@ -55,6 +57,7 @@ __all__ = [
     "BudgetStatus",
     "Cache",
     "CacheStats",
+    "Compressed",
     "ConfigError",
     "CostEvent",
     "CostguardError",
@@ -64,6 +67,8 @@ __all__ = [
     "JournalUnavailableError",
     "Ladder",
     "LedgerUnavailableError",
+    "LoopDetectedError",
+    "LoopGuard",
     "MissingExtraError",
     "Spend",
     "Status",
@@ -74,6 +79,7 @@ __all__ = [
     "budgets",
     "can_afford",
     "classify",
+    "compress",
     "configure",
     "estimate",
     "explain",

@@ -28,7 +28,7 @@ from .exporters import open_exporter
 from .exporters.run_log import RunLog
 from .journals import open_journal
 from .ledgers import open_ledger
-from .optimize import Cache, Ladder, OnDowngrade, Tiers
+from .optimize import Cache, Ladder, LoopGuard, OnDowngrade, Tiers
 from .optimize import ladders as ladders_of
 from .ports import Exporter, Journal, Ledger
 from .providers import load_providers
@@ -82,6 +82,7 @@ class Costguard:
         cache: str | Cache | None = None,
         ladders: Iterable[Ladder | Sequence[str]] = (),
         on_downgrade: OnDowngrade | None = None,
+        loop_guard: LoopGuard | None = None,
     ) -> Guard:
         """Replace the current guard; see `costguard.configure`."""
         env = environment()
@@ -114,6 +115,7 @@ class Costguard:
             fingerprints=None if kept is None else Fingerprints(machine_key(env.home)),
             cache=answers,
             tiers=self._tiers(setup.ladders, on_downgrade),
+            loop_guard=loop_guard,
         )
         _price(self.catalog, file)
         self._take_over(guard, setup, file)

@@ -27,8 +27,8 @@ from ._settlements import OnAlert, Seen, Settlements, event_of, kind_of
 from ._shield import log, shielded
 from ._types import Amendment, Balance, Call, Cost, Granted, Hold, Leg, Outcome, Refused, Usage
 from ._waiting import TaskPlace, ThreadPlace, Ticket, apause, pause
-from .errors import BudgetExceededError, LedgerUnavailableError
-from .optimize import Cache, Shortcut, Tiers
+from .errors import BudgetExceededError, LedgerUnavailableError, LoopDetectedError
+from .optimize import Cache, LoopGuard, Shortcut, Tiers
 from .ports import Exporter, Journal, Ledger, Provider, Reader, Request
 
 T = TypeVar("T")
@@ -70,6 +70,7 @@ class Guard:
         journal: keeps the calls, where there is one.
         cache: answers calls that were paid for before; one of this process's own is made when a block asks for it.
         tiers: knows cheaper models, for budgets that are to be spared by them.
+        loop_guard: stops a request that is sent again and again.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Guard:
         journal: Journal | None = None,
         cache: Cache | None = None,
         tiers: Tiers | None = None,
+        loop_guard: LoopGuard | None = None,
     ) -> None:
         self.catalog = catalog
         self.biller = Biller(catalog)
@@ -100,6 +102,7 @@ class Guard:
         self.fingerprints = fingerprints
         self.cache = cache
         self.tiers = tiers
+        self.loop_guard = loop_guard
         self.unmetered_calls: dict[str, int] = {}
         self._strict_prices = strict_prices
         self.journal = journal
@@ -149,6 +152,12 @@ class Guard:
             plan = self._with_tiers(plan, self.tiers, sdk, call.host, request, at)
         meter = Meter(ids(), call, self.catalog, plan, at, LEASE, partial(self.biller.of_call, sdk, call.host))
         meter.watches = self.exports.watch(call)
+        loops = self.loop_guard
+        if loops is not None and request is not None:
+            with shielded("watching for loops"):
+                key = loops.key(call, request, scope.tags)
+                if key:
+                    meter.looped = partial(loops.check, key, call.model, at)
         return meter
 
     def look_up(
@@ -206,7 +215,7 @@ class Guard:
                     value, advance = error, flow.throw
         except StopIteration as done:
             return cast("T", done.value)
-        except (BudgetExceededError, LedgerUnavailableError) as error:
+        except (BudgetExceededError, LedgerUnavailableError, LoopDetectedError) as error:
             self._not_sent(meter, error)
             raise
         finally:
@@ -245,7 +254,7 @@ class Guard:
                     value, advance = error, flow.throw
         except StopIteration as done:
             return cast("T", done.value)
-        except (BudgetExceededError, LedgerUnavailableError) as error:
+        except (BudgetExceededError, LedgerUnavailableError, LoopDetectedError) as error:
             self._not_sent(meter, error)
             raise
         finally:
@@ -519,11 +528,11 @@ class Guard:
             return self.fingerprints.of(sdk, request)
         return ""
 
-    def _not_sent(self, meter: Meter, error: BudgetExceededError | LedgerUnavailableError) -> None:
+    def _not_sent(self, meter: Meter, error: BudgetExceededError | LedgerUnavailableError | LoopDetectedError) -> None:
         if meter.hold is not None:
             return  # it was sent, and this came out of it
         with shielded("noting a call that was not sent"):
-            if isinstance(error, BudgetExceededError):
+            if isinstance(error, BudgetExceededError | LoopDetectedError):
                 ending = Ending(meter, Cost(0), (), "refused", type(error).__name__)
                 self.settlements.tell(event_of(ending, self.clock()), meter.watches)
             elif error.unsure and (hold := meter.reservation.uncounted()) is not None:

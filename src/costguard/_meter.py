@@ -136,11 +136,12 @@ class Meter:
         watches: the exporters that are there while it is in flight.
         shortcut: how it may get its answer without being sent, None when that is off.
         kept: the answer it gets without being sent.
+        looped: raises when the same request was sent too often, None where nobody watches.
     """
 
     __slots__ = (
         "_answers", "_begun", "_biller", "_catalog", "_once", "_open", "_returned", "at", "deferred", "id",
-        "kept", "reservation", "shortcut", "watches",
+        "kept", "looped", "reservation", "shortcut", "watches",
     )  # fmt: skip
 
     def __init__(
@@ -153,6 +154,7 @@ class Meter:
         self.watches: tuple[tuple[Exporter, Watch], ...] = ()
         self.shortcut: Shortcut | None = None
         self.kept: Kept | None = None
+        self.looped: Callable[[], None] | None = None
         self._catalog = catalog
         self._biller = biller
         self._answers: list[tuple[Reader, bool]] = []
@@ -337,6 +339,8 @@ def _short_flow(meter: Meter, shortcut: Shortcut, billed: Callable[[BaseExceptio
 
 def _paid_flow(meter: Meter, billed: Callable[[BaseException], bool | None]) -> Flow:
     if meter.kept is None:
+        if meter.looped is not None:
+            meter.looped()
         yield from _admit(meter.reservation)
     try:
         response = yield SEND

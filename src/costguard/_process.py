@@ -12,7 +12,7 @@ from ._config import ConfigFile, OnUnknownPrice, state
 from ._guard import Mode
 from ._scope import Scope
 from ._settlements import OnAlert
-from .optimize import Cache, Ladder, OnDowngrade
+from .optimize import Cache, Ladder, LoopGuard, OnDowngrade
 from .ports import Exporter, Journal, Ledger
 
 
@@ -31,6 +31,7 @@ def configure(
     cache: str | Cache | None = None,
     ladders: Iterable[Ladder | Sequence[str]] = (),
     on_downgrade: OnDowngrade | None = None,
+    loop_guard: LoopGuard | None = None,
 ) -> None:
     """Set costguard up anew: budgets, ledger, exporters. Calls in flight end in the books they began in.
 
@@ -55,6 +56,7 @@ def configure(
         ladders: models that can stand in for each other, the best first: for `select_model`, and for budgets with
             ``on_exceeded="downgrade"`` or ``downgrade_at=80``.
         on_downgrade: called with a `Downgrade` before a call is sent to a cheaper model; returning False forbids it.
+        loop_guard: stops a request that is sent again and again, with a `LoopDetectedError`.
 
     Raises:
         ConfigError: a setting is malformed; the message says what is allowed.
@@ -73,6 +75,7 @@ def configure(
         cache=cache,
         ladders=ladders,
         on_downgrade=on_downgrade,
+        loop_guard=loop_guard,
     )
 
 

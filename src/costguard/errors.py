@@ -2,6 +2,7 @@
 
     CostguardError
     ├── BudgetExceededError       a call, or the rest of a stream, would pass a limit
+    ├── LoopDetectedError         the same request was about to be sent once too often
     ├── UnknownPriceError         on_unknown_price="raise" and the catalog has no price
     ├── LedgerUnavailableError    the ledger cannot be reached and the policy is "closed"
     ├── JournalUnavailableError   the journal cannot be read; writing it never raises
@@ -73,6 +74,28 @@ class UnknownPriceError(CostguardError):
 
     def __reduce__(self) -> tuple[type[UnknownPriceError], tuple[str, str]]:
         return type(self), (self.provider, self.model)
+
+
+class LoopDetectedError(CostguardError):
+    """The same request was about to be sent once too often within a window: the program goes round in circles.
+
+    Attributes:
+        model: the model that was asked.
+        times: how often it was sent within the window before.
+        seconds: the window's length.
+    """
+
+    def __init__(self, model: str, times: int, seconds: float) -> None:
+        super().__init__(
+            f"the same request to {model!r} was sent {times:,} times in {seconds:g} s and is not sent again; "
+            f"change the request, or raise LoopGuard(repeats=..., within=...)"
+        )
+        self.model = model
+        self.times = times
+        self.seconds = seconds
+
+    def __reduce__(self) -> tuple[type[LoopDetectedError], tuple[str, int, float]]:
+        return type(self), (self.model, self.times, self.seconds)
 
 
 @dataclass(eq=False)

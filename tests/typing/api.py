@@ -57,6 +57,10 @@ costguard.configure(cache=costguard.Cache("sqlite:answers.db", features=["faq"],
 assert_type(costguard.Cache().stats, costguard.CacheStats)
 
 
+assert_type(costguard.compress("text", model="gpt-4o", phrases=["in order to"]), costguard.Compressed)
+costguard.configure(loop_guard=costguard.LoopGuard(3, "1m", features=["agent"]))
+
+
 def veto(downgrade: costguard.Downgrade) -> bool:
     return downgrade.tags.get("feature") != "legal"
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from .._streams import Answer
-from ..errors import BudgetExceededError
+from ..errors import BudgetExceededError, LoopDetectedError
 
 
 class PublicCall:
@@ -198,5 +198,5 @@ async def _async_callback(wrapped: Callable[..., Awaitable[Any]], _instance: Any
 def _note(call: PublicCall | None, error: Exception) -> None:
     """The caller's function let a refusal out: the SDK's own error has it as its cause or context."""
     for one in (error, error.__cause__, error.__context__):
-        if call is not None and isinstance(one, BudgetExceededError):
+        if call is not None and isinstance(one, BudgetExceededError | LoopDetectedError):
             call.refused(one)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from ._cache import Cache, CacheStats
 from ._complexity import Classifier, Complexity, classify, texts
+from ._compress import Shortened, shorten
+from ._compress import estimate as estimate_tokens
 from ._entries import Entry
+from ._loops import LoopGuard
 from ._shortcut import Recording, Shortcut
 from ._tiers import RUNGS, Downgrade, Ladder, OnDowngrade, Tiers, ladders
 
@@ -17,11 +20,15 @@ __all__ = [
     "Downgrade",
     "Entry",
     "Ladder",
+    "LoopGuard",
     "OnDowngrade",
     "Recording",
     "Shortcut",
+    "Shortened",
     "Tiers",
     "classify",
+    "estimate_tokens",
     "ladders",
+    "shorten",
     "texts",
 ]

@@ -32,6 +32,8 @@ _STATE: Final = (
 
 _TOOLS: Final = ("tools", "functions", "mcp_servers", "web_search_options")
 
+_PROMPTS: Final = ("messages", "input", "contents", "system", "instructions")
+
 _IN_ORDER: Final = frozenset(
     ("tools", "functions", "response_format", "text", "output_format", "output_config", "generationConfig")
 )
@@ -73,6 +75,8 @@ def check(call: Call, request: Request, rules: Rules) -> None:
         raise Unfit("stored by the provider")
     if not rules.tools and any(_given(body.get(field)) for field in _TOOLS):
         raise Unfit("has tools")
+    if any(_fetched(part) for field in _PROMPTS for part in _mappings(body.get(field))):
+        raise Unfit("refers to media by their address")
     if not rules.sampling:
         _check_sampling(call, body)
     if call.output_unit not in (None, "output"):
@@ -119,8 +123,6 @@ def canonical(value: Any, *, ordered: bool = False) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value.value if isinstance(value, Enum) else value
     if isinstance(value, Mapping):
-        if _fetched(value):
-            raise Unfit("refers to media by their address")
         items = [(str(name), canonical(item, ordered=ordered)) for name, item in value.items() if not _left_out(item)]
         return dict(items if ordered else sorted(items, key=lambda item: item[0]))
     if isinstance(value, list | tuple):
@@ -142,6 +144,16 @@ def _left_out(value: Any) -> bool:
 
 def _given(value: Any) -> bool:
     return bool(value) and not _left_out(value)
+
+
+def _mappings(value: Any) -> Iterator[Mapping[Any, Any]]:
+    if isinstance(value, Mapping):
+        yield value
+        for item in value.values():
+            yield from _mappings(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _mappings(item)
 
 
 def _fetched(part: Mapping[Any, Any]) -> bool:
