@@ -32,7 +32,7 @@ from ._accounts import (
     track,
 )
 from ._budget import Budget, budget
-from ._optimized import Compressed, compress
+from ._optimized import Compressed, cache_advice, compress
 from ._outcome import outcome
 from ._process import budgeted, configure, instrument, uninstrument
 from ._scope import wrap
@@ -77,6 +77,7 @@ __all__ = [
     "budget",
     "budgeted",
     "budgets",
+    "cache_advice",
     "can_afford",
     "classify",
     "compress",

@@ -90,8 +90,7 @@ class Costguard:
         rungs = tuple(ladders)
         arguments = Arguments(budgets, ledger, exporters, tags, mode, on_unknown_price, journal, cache, rungs)
         setup = resolve(arguments, env, file, self.assumed_exporters)
-        if on_alert is not None and not callable(on_alert):
-            raise ConfigError(f"on_alert={on_alert!r} cannot be called")
+        _check_callable("on_alert", on_alert)
         with _told_of(setup, "ledger"):
             opened = open_ledger(setup.ledger) if isinstance(setup.ledger, str) else setup.ledger
         with _told_of(setup, "exporters"):
@@ -141,8 +140,7 @@ class Costguard:
         return self.catalog
 
     def _tiers(self, ladders: Iterable[Ladder | Sequence[str]], on_downgrade: OnDowngrade | None) -> Tiers | None:
-        if on_downgrade is not None and not callable(on_downgrade):
-            raise ConfigError(f"on_downgrade={on_downgrade!r} cannot be called")
+        _check_callable("on_downgrade", on_downgrade)
         made = ladders_of(ladders)
         return Tiers(self.catalog, made, on_downgrade) if made else None
 
@@ -205,6 +203,11 @@ def settings(env: Environment, config: ConfigFile | None = None) -> Settings:
             found = None
         return Settings() if found is None else load(found)
     return Settings() if named is False or named == "" else load(Path(named).absolute())
+
+
+def _check_callable(knob: str, given: object) -> None:
+    if given is not None and not callable(given):
+        raise ConfigError(f"{knob}={given!r} cannot be called")
 
 
 def _leave(before: Guard, journal: Journal | None) -> None:

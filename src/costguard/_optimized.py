@@ -1,4 +1,4 @@
-"""Shorter prompts, with what that saves in dollars."""
+"""Shorter prompts, and advice on the provider's prompt cache, with what they save in dollars."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from decimal import Decimal
 from typing import Any
 
 from ._config import state
+from ._journal import Selection
 from ._money import decimal_usd
-from ._types import Usage
-from .optimize import Shortened, estimate_tokens, shorten
+from ._types import CostEvent, Usage
+from .errors import ConfigError
+from .optimize import Advice, Shortened, advise, estimate_tokens, shorten
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +93,23 @@ def compress(
         left_alone=made.left_alone,
         notes=made.notes,
     )
+
+
+def cache_advice(events: Iterable[CostEvent] | None = None) -> list[Advice]:
+    """Which features would gain from the provider's own prompt cache, and by how much at most; the largest gain first.
+
+    It looks at how long a feature's requests were and how soon they followed each other. What stood in them is not
+    recorded, so each figure is an upper bound: as if the shortest requests were all common beginning.
+
+    Args:
+        events: recorded calls; left out, those in the journal.
+
+    Raises:
+        ConfigError: there are neither events nor a journal.
+    """
+    if events is None:
+        journal = state.guard.journal
+        if journal is None:
+            raise ConfigError("there is no journal to read: give events, or configure(journal='sqlite:///calls.db')")
+        events = journal.calls(Selection())
+    return advise(events, state.catalog)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._advice import Advice, advise
 from ._cache import Cache, CacheStats
 from ._complexity import Classifier, Complexity, classify, texts
 from ._compress import Shortened, shorten
@@ -13,6 +14,7 @@ from ._tiers import RUNGS, Downgrade, Ladder, OnDowngrade, Tiers, ladders
 
 __all__ = [
     "RUNGS",
+    "Advice",
     "Cache",
     "CacheStats",
     "Classifier",
@@ -26,6 +28,7 @@ __all__ = [
     "Shortcut",
     "Shortened",
     "Tiers",
+    "advise",
     "classify",
     "estimate_tokens",
     "ladders",
