@@ -218,7 +218,7 @@ def _rest(tags: Any) -> str:
     return _json({tag: value for tag, value in sorted(tags.items()) if tag not in OWN_TAGS})
 
 
-def _tags(it: dict[str, Any]) -> dict[str, str]:
+def _tags(it: Mapping[Any, Any]) -> dict[str, str]:
     own = {tag: it[tag] for tag in OWN_TAGS if it[tag]}
     return own | (json.loads(it["tags"]) if it["tags"] else {})
 
