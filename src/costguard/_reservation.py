@@ -156,6 +156,7 @@ class Reservation:
     def uncounted(self) -> Hold | None:
         """For a call that was made already: counted on every window and refused by none."""
         legs = tuple(replace(leg, hard=False) for _, leg in self.plan.legs)
+        self.proven = False
         return self._make(0, legs) if legs else None
 
     def after(self, hold: Hold, refused: Refused) -> Hold | Wait:

@@ -120,8 +120,7 @@ class Settlements:
 
     def crossed(self, granted: Granted) -> None:
         """Send the alerts that a step of the ledger decided on."""
-        for crossing in granted.crossings:
-            self._alert(crossing)
+        self._send(granted.crossings)
 
     def reap(self, at: float) -> None:
         """Charge the holds whose lease was over at `at`; where that takes long, behind."""
@@ -130,6 +129,8 @@ class Settlements:
             with shielded("charging holds whose lease is over"):
                 for granted in self._ledger.reap(at):
                     self.crossed(granted)
+                # What another process decided on and did not live to send, or this one without hearing of it.
+                self._send(self._ledger.undelivered(at))
 
         self._book(deed)
 
@@ -175,6 +176,14 @@ class Settlements:
             self.crossed(self._ledger.settle(hold.id, nano))
 
         self._writer.put(deed)
+
+    def _send(self, crossings: Sequence[Crossing]) -> None:
+        for crossing in crossings:
+            self._alert(crossing)
+        if crossings:
+            # Where the ledger is away now, the alert goes out once more, under the same id.
+            with suppress(LedgerUnavailableError):
+                self._ledger.delivered(crossings)
 
     def _alert(self, crossing: Crossing) -> None:
         leg, now = crossing.leg, self._clock()

@@ -11,7 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from ._journal import Correction, Extent, Group, Result, Selection, Sums
-from ._types import Alert, Amendment, Balance, Call, CostEvent, Granted, Hold, Leg, Nano, Outcome, Refused, Usage
+from ._types import (
+    Alert,
+    Amendment,
+    Balance,
+    Call,
+    CostEvent,
+    Crossing,
+    Granted,
+    Hold,
+    Leg,
+    Nano,
+    Outcome,
+    Refused,
+    Usage,
+)
 
 SeamKind = Literal[
     "stainless.request",
@@ -311,6 +325,15 @@ class Ledger(Protocol):
 
     def reap(self, now: float) -> Sequence[Granted]:
         """Charge holds whose lease was over at `now`; forget windows and ended holds that no longer matter."""
+        ...
+
+    def undelivered(self, now: float) -> Sequence[Crossing]:
+        """Take over the alerts that were decided by some step, here or elsewhere, and that nobody has delivered within
+        a minute of being seen here first; each is handed to one caller for a minute."""
+        ...
+
+    def delivered(self, crossings: Sequence[Crossing]) -> None:
+        """Forget these alerts: they were delivered."""
         ...
 
     def close(self) -> None:

@@ -38,6 +38,7 @@ HISTORIES: Final = st.lists(
         st.tuples(st.just("release"), CALLS),
         st.tuples(st.just("adjust"), CALLS, st.sampled_from(("one", "two, 'quoted'")), AMOUNTS),
         st.tuples(st.just("reap"), st.integers(0, 15)),
+        st.tuples(st.just("undelivered"), st.sampled_from((0, 30, 60)), st.booleans()),
         st.tuples(
             st.just("amend"), st.integers(0, 4), st.sampled_from(("limit", "top-up", "pause", "resume")), AMOUNTS
         ),
@@ -137,6 +138,39 @@ class SharedLedgerContract:
         assert {0} == {held for _, _, held in windows}
         watcher.close()
 
+    def test_kill_9_loses_no_alert(self, tmp_path: Path) -> None:
+        """Writers that tell of each alert are killed at any moment, also between deciding on one and telling of it:
+        each window that reached its mark is told of, by them or by whoever takes over, and who is told may be told
+        twice of the same one."""
+        opener, told = self.make_opener(), tmp_path / "told"
+        told.touch()
+        watcher, now = opener(), time.time()
+        kills = 60 if deep() else 10
+        for kill in range(kills):
+            before, until = told.stat().st_size, time.monotonic() + 60
+            writers = [forked(lambda name=f"{kill}-{writer}": _alert(opener(), name, told)) for writer in range(2)]
+            while told.stat().st_size == before:
+                assert time.monotonic() < until
+                time.sleep(0.002)
+            time.sleep(random.uniform(0, 0.03))
+            for writer in writers:
+                os.kill(writer, signal.SIGKILL)
+            assert [-signal.SIGKILL] * 2 == ended(*writers)
+        # What the killed had sent is still being done.
+        self.kept(opener)
+        watcher.reap(now + 5000)
+        said = set(told.read_text().split())
+        for later in (0, 60):
+            taken = watcher.undelivered(now + later)
+            while taken:
+                said |= {one.leg.budget for one in taken}
+                watcher.delivered(taken)
+                taken = watcher.undelivered(now + later)
+        budgets = {budget for budget, spent, _ in self.kept(opener)[0] if spent >= 5}
+        assert len(budgets) >= kills
+        assert budgets == said
+        watcher.close()
+
     def test_processes_that_amend_at_once_are_all_heard(self) -> None:
         """Of four that add to a limit at the same time none overwrites another, and one that runs already sees it."""
         opener, now = self.make_opener(), time.time()
@@ -208,6 +242,11 @@ def _answer(ledger: Ledger, name: str, figures: Sequence[Any], now: float, numbe
             return ledger.amend(Amendment(f"{number % 20}", name, kind, now, amount, until, "ada", "a 'reason'"))
         case "reap":
             return list(ledger.reap(now))
+        case "undelivered":
+            taken = list(ledger.undelivered(now + number + figures[0]))
+            if figures[1]:
+                ledger.delivered(taken)
+            return taken
         case _:
             return getattr(ledger, name)(f"call-{figures[0]}", *figures[1:])
 
@@ -228,6 +267,17 @@ def _total() -> Leg:
 
 def _tight(limit: int) -> Leg:
     return Leg("tight", "lifetime", limit)
+
+
+def _alert(ledger: Ledger, name: str, told: Path) -> None:
+    number = 0
+    while True:
+        number += 1
+        leg = Leg(f"{name}-{number}", "w", 10, marks=((50.0, 5),))
+        ledger.reserve(Hold(leg.budget, 6, (leg,), time.time() + 1000))
+        crossings = ledger.settle(leg.budget, 6).crossings
+        _say(told, leg.budget)
+        ledger.delivered(crossings)
 
 
 def _write(ledger: Ledger, name: str, told: Path) -> None:

@@ -112,6 +112,25 @@ for number in range(20):
     assert isinstance(ledger.reserve(hold("b", 1)), Refused)
 
 
+def test_an_alert_outlives_the_client_that_decided_on_it(shared: RedisServer, ledger: RedisLedger) -> None:
+    """It is killed before it can send it; another client does, by the server's clock."""
+    code = """
+import os
+leg = Leg("b", "w", 100, marks=((50.0, 50),))
+ledger.reserve(Hold("h", 60, (leg,), time.time() + 60))
+ledger.settle("h", 60)
+os.kill(os.getpid(), 9)
+"""
+    assert -9 == worker(code, f"{shared.url}?namespace={ledger._prefix[4:-2]}").wait(60)
+    assert [] == ledger.undelivered(time.time())
+    assert [] == ledger.undelivered(time.time() + 10**6)
+    ledger._clock = "client"
+    (crossing,) = ledger.undelivered(time.time() + 61)
+    assert ("b", 50.0, 60) == (crossing.leg.budget, crossing.percent, crossing.spent)
+    ledger.delivered([crossing])
+    assert [] == ledger.undelivered(time.time() + 10**6)
+
+
 def test_a_top_up_ends_by_the_servers_clock(shared: RedisServer, ledger: RedisLedger) -> None:
     """A client whose clock is behind does not spend what was to be spent yesterday."""
     now = time.time()

@@ -65,6 +65,7 @@ STEPS = st.one_of(
     st.tuples(st.just("release"), IDS),
     st.tuples(st.just("adjust"), IDS, st.sampled_from(("one", "two")), AMOUNTS),
     st.tuples(st.just("reap"), st.integers(-5, 90)),
+    st.tuples(st.just("undelivered"), st.integers(0, 200)),
     st.tuples(st.just("amend"), st.integers(0, 6), st.sampled_from(KINDS), st.sampled_from(NAMES), AMOUNTS),
 )
 
@@ -103,7 +104,7 @@ def test_any_steps_are_answered_as_the_book_answers_them(redis_url: str, steps: 
             hold = Hold(id, amount, legs_at(which, START + at), START + at + lease + amount / 1000, START + at)
             seen |= dict.fromkeys(hold.legs)
             arguments = [hold]
-        elif name == "reap":
+        elif name in ("reap", "undelivered"):
             arguments = [float(START + arguments[0])]
         elif name == "amend":
             number, kind, budget, amount = arguments

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from costguard import _book
 from costguard._book import Entry, IdempotencyConflictError, Row, State
+from costguard._outbox import Pending
 from costguard._terms import amend
-from costguard._types import Amendment, Balance, Granted, Hold, Leg, Nano, Refused
+from costguard._types import Amendment, Balance, Crossing, Granted, Hold, Leg, Nano, Refused
 from costguard.ledgers.memory import MemoryLedger
 
 
@@ -395,6 +396,42 @@ class RaisingALimitArmsItsMarksAgain(MemoryLedger):
         for key, row in list(self._state.items()):
             if isinstance(row, Row) and key[0] == amendment.budget:
                 self._state[key] = row._replace(fired=0.0)
+
+
+class AlertsAreLostWithTheirProcess(MemoryLedger):
+    """Tells of an alert in the answer alone, and not in the books."""
+
+    def settle(self, id: str, actual: Nano) -> Granted:
+        before = {key for key, one in self._state.items() if isinstance(one, Pending)}
+        reply = super().settle(id, actual)
+        for key in [key for key, one in self._state.items() if isinstance(one, Pending) and key not in before]:
+            del self._state[key]
+        return reply
+
+
+class AlertsAreTakenOverAtOnce(MemoryLedger):
+    """Gives nobody the time to deliver an alert."""
+
+    def undelivered(self, now: float) -> Sequence[Crossing]:
+        super().undelivered(now - 60)
+        return super().undelivered(now)
+
+
+class AlertsAreTakenOverByAll(MemoryLedger):
+    """Hands an alert to everybody who asks, and not to one."""
+
+    def undelivered(self, now: float) -> Sequence[Crossing]:
+        before = {key: one for key, one in self._state.items() if isinstance(one, Pending) and one.until is not None}
+        reply = super().undelivered(now)
+        self._state.update(before)
+        return reply
+
+
+class DeliveredAlertsComeAgain(MemoryLedger):
+    """Does not forget an alert that was delivered."""
+
+    def delivered(self, crossings: Sequence[Crossing]) -> None:
+        super().delivered(crossings[1:])
 
 
 class ForgetsTooEarly(MemoryLedger):

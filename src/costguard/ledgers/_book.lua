@@ -1,6 +1,6 @@
 -- The arithmetic of costguard._book for Redis, put in front of each of the scripts beside it.
 --
--- KEYS: meta, leases, windows, terms, hold, and then the window of each leg, all in one hash slot.
+-- KEYS: meta, leases, windows, terms, alerts, hold, and then the window of each leg, all in one hash slot.
 -- Each leg is told in one argument, as `_redis_told` writes it: its limit, 1 when it is hard, how many slots it is
 -- counted in and which this is (0 0 for a calendar window), when it can be forgotten (- for never), and its marks, each
 -- as percent, nano-dollars and ten-thousandths of a percent. After all of them come, for each, the names of its budget
@@ -9,12 +9,14 @@
 -- A window is a hash: p spent, h held, f the highest mark told. The slots of a rolling budget share one hash, with the
 -- slot's number behind each of the three names, and `last` for the newest slot. `n` and `leg` are the limit and the
 -- whole of the leg that was last held on.
+-- `alerts` is a hash of alerts that were not delivered: until when somebody has one in hand (- while no clock has looked
+-- at it), spent, limit, percent, the index of its leg, and the legs of its hold.
 -- `terms` is a hash of what was amended: by budget, its limit or -, 1 when it is paused, and amounts with their ends.
 --
 -- Every script reads and checks first and writes afterwards, because Redis does not undo what a script wrote before it
 -- failed. Amounts are added by HINCRBY, in whole 64-bit numbers; they are compared as doubles, exact below 2^53.
 
-local META, LEASES, WINDOWS, TERMS, HOLD, BEFORE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], 5
+local META, LEASES, WINDOWS, TERMS, ALERTS, HOLD, BEFORE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], 6
 local MOST = 9007199254740991
 
 local function clock()
@@ -164,6 +166,8 @@ local function crossed(crossings, index, leg, total)
       if tonumber(percent) > told then
         highest = percent
         table.insert(crossings, {tostring(index - 1), tostring(place), whole(total), whole(leg.limit)})
+        redis.call('HSET', ALERTS, leg.key .. '|' .. leg.suffix .. '|' .. percent, table.concat(
+          {'-', whole(total), whole(leg.limit), percent, index - 1, redis.call('HGET', HOLD, 'legs')}, ' '))
       end
     end
     place = place + 1

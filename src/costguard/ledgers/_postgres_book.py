@@ -8,8 +8,9 @@ from hashlib import blake2b
 from typing import Final
 
 from .._book import Entry, Row, Step, WindowKey
+from .._outbox import AlertKey, Pending, key_of
 from .._terms import PLAIN, Terms
-from .._types import Amendment, Leg
+from .._types import Amendment, Crossing, Leg
 from ._postgres_wire import Rows, Wire
 from ._records import (
     adjusted_as_json,
@@ -22,7 +23,7 @@ from ._records import (
     terms_as_text,
     terms_from_text,
 )
-from ._stepped import REMEMBERED, slot_range
+from ._stepped import REMEMBERED, decided, slot_range
 
 MIGRATE: Final = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
@@ -61,6 +62,12 @@ MIGRATIONS: Final = (
             record text NOT NULL
         )""",
     ),
+    (
+        """CREATE TABLE {schema}.alerts (
+            budget text COLLATE "C" NOT NULL, "window" text COLLATE "C" NOT NULL, percent float8 NOT NULL,
+            spent bigint NOT NULL, leg text NOT NULL, until float8, PRIMARY KEY (budget, "window", percent)
+        )""",
+    ),
 )
 """Each is applied once, in order; the table ``migrations`` tells which were. Never edit one: add another."""
 
@@ -86,6 +93,15 @@ _AMEND: Final = (
     """INSERT INTO {schema}.terms VALUES ({budget}, {terms})
     ON CONFLICT (budget) DO UPDATE SET terms = excluded.terms""",
 )
+_DECIDED: Final = """
+    INSERT INTO {schema}.alerts VALUES {alerts} ON CONFLICT (budget, "window", percent)
+    DO UPDATE SET spent = excluded.spent, leg = excluded.leg, until = NULL"""
+_PENDING: Final = """
+    SELECT percent, spent, leg, until FROM {schema}.alerts WHERE until IS NULL OR until <= {now} LIMIT {limit}
+    FOR UPDATE SKIP LOCKED"""
+_HAND_OUT: Final = """
+    UPDATE {schema}.alerts SET until = {until} WHERE (budget, "window", percent) IN ({alerts})"""
+_DELIVERED: Final = 'DELETE FROM {schema}.alerts WHERE (budget, "window", percent) IN ({alerts})'
 _OVERDUE: Final = """
     SELECT id FROM {schema}.holds WHERE state = 'open' AND expires <= {now} ORDER BY expires LIMIT {limit}"""
 _FORGET: Final = (
@@ -201,6 +217,28 @@ class PostgresTransaction:
             at=_float(hold.at),
         )  # fmt: skip
 
+        if alerts := decided(step):
+            rows = [f"({self._key(key_of(one))}, {one.spent}, {self._leg(one.leg)}, NULL)" for one in alerts]
+            self._queue(_DECIDED, alerts=", ".join(rows))
+
+    def pending(self, now: float, limit: int) -> list[Pending]:
+        """Alerts that nobody has in hand at `now`, and that no other transaction is looking at."""
+        return [
+            Pending(
+                Crossing(leg_from_json(leg or ""), float(percent or 0), _int(spent)),
+                None if until is None else float(until),
+            )
+            for percent, spent, leg, until in self._ask(_PENDING, now=_float(now), limit=limit)
+        ]
+
+    def hand_out(self, alerts: Sequence[AlertKey], until: float) -> None:
+        """Note until when somebody has these alerts in hand."""
+        self._queue(_HAND_OUT, until=_float(until), alerts=self._keys(alerts))
+
+    def delivered(self, alerts: Sequence[AlertKey]) -> None:
+        """Delete these alerts."""
+        self._queue(_DELIVERED, alerts=self._keys(alerts))
+
     def overdue(self, now: float, limit: int) -> list[str]:
         """Open holds whose lease was over at `now`."""
         return [_plain(id) for (id,) in self._ask(_OVERDUE, now=_float(now), limit=limit)]
@@ -231,6 +269,16 @@ class PostgresTransaction:
         statements, self._queued, self._sent = self._queued, [], True
         answers = self._wire.ask(*statements)
         return (answers[-2] if len(answers) > 1 else []), answers[-1]
+
+    def _keys(self, alerts: Sequence[AlertKey]) -> str:
+        return ", ".join(f"({self._key(key)})" for key in alerts)
+
+    def _key(self, key: AlertKey) -> str:
+        budget, window, percent = key
+        return f"{self._text(budget)}, {self._text(window)}, {_float(percent)}"
+
+    def _leg(self, leg: Leg) -> str:
+        return self._wire.literal(leg_as_json(leg))
 
     def _text(self, text: str) -> str:
         return self._wire.literal(_ascii(text))

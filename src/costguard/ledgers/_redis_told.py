@@ -9,9 +9,9 @@ from hashlib import sha1
 from typing import NamedTuple
 
 from .._book import Row, WindowKey
-from .._terms import parts
-from .._types import Leg
-from ._records import leg_as_json, leg_from_json
+from .._terms import parts, with_limit
+from .._types import Crossing, Leg
+from ._records import leg_as_json, leg_from_json, legs_from_json
 
 
 class Told(NamedTuple):
@@ -60,6 +60,18 @@ def fields(leg: Leg) -> Sequence[str]:
 def key_of(member: str) -> str:
     """The key of a window, by its entry in the list of windows."""
     return member[1:] if member[0] == "w" else member.partition(":")[2]
+
+
+def alert_field(crossing: Crossing) -> str:
+    """Where an alert is kept, behind the namespace's prefix."""
+    leg = crossing.leg
+    return f"{window(leg)}|{int(leg.window) if leg.slots else ''}|{float(crossing.percent)!r}"
+
+
+def crossing_of(text: str) -> Crossing:
+    """An alert as the scripts keep it, without the instant in front."""
+    spent, limit, percent, index, legs = text.split(" ", 4)
+    return Crossing(with_limit(legs_from_json(legs)[int(index)], int(limit)), float(percent), int(spent))
 
 
 def pairs(flat: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from .._book import Entry, Row, Step, WindowKey
+from .._outbox import AlertKey, Pending, key_of
 from .._terms import PLAIN, Terms
-from .._types import Amendment, Leg
+from .._types import Amendment, Crossing, Leg
 from ._records import (
     adjusted_as_json,
     amendment_as_json,
@@ -20,7 +21,7 @@ from ._records import (
     terms_as_text,
     terms_from_text,
 )
-from ._stepped import REMEMBERED, slot_range
+from ._stepped import REMEMBERED, decided, slot_range
 
 MIGRATIONS: Final = (
     (
@@ -45,6 +46,12 @@ MIGRATIONS: Final = (
             number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, budget TEXT NOT NULL,
             record TEXT NOT NULL
         )""",
+    ),
+    (
+        """CREATE TABLE alerts (
+            budget TEXT NOT NULL, window TEXT NOT NULL, percent REAL NOT NULL, spent INTEGER NOT NULL,
+            leg TEXT NOT NULL, until REAL, PRIMARY KEY (budget, window, percent)
+        ) WITHOUT ROWID""",
     ),
 )
 """Each is applied once, in order; ``PRAGMA user_version`` tells how many were. Never edit one: add another."""
@@ -132,6 +139,29 @@ class SQLiteTransaction:
             (id, entry.state.value, entry.hold.amount, entry.first, entry.booked, entry.hold.expires,
              legs_as_json(entry.hold.legs), adjusted_as_json(entry), entry.hold.at),
         )  # fmt: skip
+
+        self._run_each(
+            "REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, NULL)",
+            [(*key_of(one), one.spent, leg_as_json(one.leg)) for one in decided(step)],
+        )
+
+    def pending(self, now: float, limit: int) -> list[Pending]:
+        """Alerts that nobody has in hand at `now`."""
+        rows = self._run("SELECT * FROM alerts WHERE until IS NULL OR until <= ? LIMIT ?", (now, limit))
+        return [
+            Pending(Crossing(leg_from_json(row["leg"]), row["percent"], row["spent"]), row["until"]) for row in rows
+        ]
+
+    def hand_out(self, alerts: Sequence[AlertKey], until: float) -> None:
+        """Note until when somebody has these alerts in hand."""
+        self._run_each(
+            "UPDATE alerts SET until = ? WHERE budget = ? AND window = ? AND percent = ?",
+            [(until, *key) for key in alerts],
+        )
+
+    def delivered(self, alerts: Sequence[AlertKey]) -> None:
+        """Delete these alerts."""
+        self._run_each("DELETE FROM alerts WHERE budget = ? AND window = ? AND percent = ?", alerts)
 
     def overdue(self, now: float, limit: int) -> list[str]:
         """Open holds whose lease was over at `now`."""

@@ -24,8 +24,9 @@ from .._book import (
     settle,
     windows,
 )
+from .._outbox import PATIENCE, AlertKey, Pending, key_of, take_over
 from .._terms import Terms, amend, check
-from .._types import Amendment, Balance, Granted, Hold, Leg, Nano, Refused
+from .._types import Amendment, Balance, Crossing, Granted, Hold, Leg, Nano, Refused
 
 T = TypeVar("T")
 
@@ -68,7 +69,17 @@ class Transaction(Protocol):
         ...
 
     def write(self, id: str, step: Step) -> None:
-        """Write what a step changed."""
+        """Write what a step changed, and the alerts it decided on."""
+
+    def pending(self, now: float, limit: int) -> list[Pending]:
+        """Alerts that nobody has in hand at `now`, and that no other transaction is looking at."""
+        ...
+
+    def hand_out(self, alerts: Sequence[AlertKey], until: float) -> None:
+        """Note until when somebody has these alerts in hand."""
+
+    def delivered(self, alerts: Sequence[AlertKey]) -> None:
+        """Delete these alerts."""
 
     def overdue(self, now: float, limit: int) -> list[str]:
         """Open holds whose lease was over at `now`."""
@@ -164,6 +175,22 @@ class SteppedLedger:
         self._transact(lambda store: store.forget(now, self._keep, BATCH))
         return charged
 
+    def undelivered(self, now: float) -> Sequence[Crossing]:
+        """See `costguard.ports.Ledger.undelivered`."""
+
+        def work(store: Transaction) -> list[Crossing]:
+            overdue, looked_at = take_over(store.pending(now, BATCH), now)
+            if looked_at:
+                store.hand_out(looked_at, now + PATIENCE)
+            return overdue
+
+        return self._transact(work)
+
+    def delivered(self, crossings: Sequence[Crossing]) -> None:
+        """See `costguard.ports.Ledger.delivered`."""
+        if crossings:
+            self._transact(lambda store: store.delivered([key_of(one) for one in crossings]))
+
     def _step(self, id: str, operation: Callable[..., Step], *figures: Nano | str) -> Step:
         def work(store: Transaction) -> Step:
             entry = store.entry(id)
@@ -185,6 +212,11 @@ class SteppedLedger:
 
 def _lock(store: Transaction, legs: Sequence[Leg]) -> None:
     store.lock([leg.budget for leg in legs], [leg.group for leg in legs if leg.group])
+
+
+def decided(step: Step) -> tuple[Crossing, ...]:
+    """The alerts that a step decided on."""
+    return step.reply.crossings if isinstance(step.reply, Granted) else ()
 
 
 def granted(step: Step) -> Granted:

@@ -25,8 +25,9 @@ from .._book import (
     settle,
     windows,
 )
+from .._outbox import PATIENCE, Pending, key_of, take_over
 from .._terms import PLAIN, Terms, amend, check
-from .._types import Amendment, Balance, Granted, Hold, Leg, Nano, Refused
+from .._types import Amendment, Balance, Crossing, Granted, Hold, Leg, Nano, Refused
 
 KEPT: Final = 10_000
 """Ended holds that are remembered, so that a repeated settle stays harmless."""
@@ -134,6 +135,21 @@ class MemoryLedger:
                 del self._state[key]
         return granted
 
+    def undelivered(self, now: float) -> Sequence[Crossing]:
+        """See `costguard.ports.Ledger.undelivered`."""
+        with self._lock:
+            pending = {key: one for key, one in self._state.items() if isinstance(one, Pending)}
+            overdue, looked_at = take_over(pending.values(), now)
+            until = {("alert", *key): pending["alert", *key]._replace(until=now + PATIENCE) for key in looked_at}
+            self._state.update(until)
+        return overdue
+
+    def delivered(self, crossings: Sequence[Crossing]) -> None:
+        """See `costguard.ports.Ledger.delivered`."""
+        for crossing in crossings:
+            with self._lock:
+                self._state.pop(("alert", *key_of(crossing)), None)
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -166,11 +182,15 @@ class MemoryLedger:
     def _apply(self, id: str, step: Step) -> None:
         if step.entry is not None:
             changes: dict[Any, Any] = {**step.rows, id: step.entry}
+            if isinstance(step.reply, Granted):
+                changes |= {("alert", *key_of(one)): Pending(one) for one in step.reply.crossings}
             self._state.update(changes)
 
     def _after_fork(self) -> None:
-        """The child starts with the parent's books but not its calls in flight: the parent ends those."""
+        """The child starts with the parent's books but not its calls in flight and alerts: those are the parent's."""
         self._lock = threading.Lock()
+        for key in [key for key, one in self._state.items() if isinstance(one, Pending)]:
+            del self._state[key]
         for id in [id for id in self._state if isinstance(id, str) and self._is_open(id)]:
             self._apply(id, release(self._state, self._state, id))
             self._ended.append(id)

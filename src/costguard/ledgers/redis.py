@@ -19,13 +19,15 @@ from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, urlencode
 
 from .._book import IdempotencyConflictError, windows
+from .._outbox import PATIENCE
+from .._outbox import key_of as key_of_alert
 from .._shield import log
 from .._terms import PLAIN, amend, check, in_force, with_limit
 from .._types import Amendment, Balance, Crossing, Granted, Hold, Leg, Nano, Refusal, Refused
 from ..errors import ConfigError, LedgerUnavailableError
 from ._records import amendment_as_json, amendment_from_json, legs_from_json, terms_as_text, terms_from_text
 from ._redis_link import Ask, Link, Script
-from ._redis_told import fields, key_of, pairs, rows_of, told, window
+from ._redis_told import alert_field, crossing_of, fields, key_of, pairs, rows_of, told, window
 from ._stepped import REMEMBERED
 
 Clock = Literal["server", "client"]
@@ -44,6 +46,7 @@ LARGEST: Final = 2**53
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _RESERVE, _EXTEND, _FINISH = Script("reserve"), Script("extend"), Script("finish")
 _ADJUST, _AMEND, _DUE, _FORGET = Script("adjust"), Script("amend"), Script("due"), Script("forget")
+_UNTOLD = Script("untold")
 _LOST: Final = (
     "the ledger {where} lost writes that it had acknowledged (it was flushed, restarted without appendonly, or failed"
     " over): its books say less than was spent; check them, then call RedisLedger.accept_loss() or restart"
@@ -75,7 +78,7 @@ class RedisLedger:
             raise ConfigError(f"clock={clock!r}: allowed are 'server' and 'client'")
         self._link = Link(url)
         self._prefix = f"cg:{{{namespace}}}:"
-        self._books = tuple(self._prefix + name for name in ("meta", "leases", "windows", "terms"))
+        self._books = tuple(self._prefix + name for name in ("meta", "leases", "windows", "terms", "alerts"))
         self._terms, self._amendments = self._books[3], f"{self._prefix}amendments"
         self._clock = clock
         self._keep = keep
@@ -192,6 +195,18 @@ class RedisLedger:
             if len(ids) < BATCH:
                 break
         return charged
+
+    def undelivered(self, now: float) -> Sequence[Crossing]:
+        """See `costguard.ports.Ledger.undelivered`. The server's clock counts, unless ``clock="client"``."""
+        at = "" if self._clock == "server" else repr(now)
+        overdue = [crossing_of(text) for text in self._link.run(Ask(_UNTOLD, self._books, (at, PATIENCE)))[0]]
+        return sorted(overdue, key=key_of_alert)
+
+    def delivered(self, crossings: Sequence[Crossing]) -> None:
+        """See `costguard.ports.Ledger.delivered`."""
+        if crossings:
+            fields = [self._prefix + alert_field(one) for one in crossings]
+            self._link.ask(("HDEL", self._books[4], *fields))
 
     def close(self) -> None:
         """Close the connections; the next step opens them again."""

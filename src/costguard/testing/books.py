@@ -72,6 +72,7 @@ class Model:
         self.holds: dict[str, Kept] = {}
         self.fired: dict[tuple[str, str], float] = {}
         self.amendments: list[Amendment] = []
+        self.untold: dict[tuple[str, str, float], tuple[Crossing, float | None]] = {}
         self._windows: dict[tuple[str, str], list[Kept]] = {}
 
     def add(self, hold: Hold) -> None:
@@ -183,6 +184,7 @@ class BooksMachine(RuleBasedStateMachine):
         self.model = Model()
         self.now = 1_780_000_000
         self.reaped = self.now
+        self.watched = 0.0
         self.count = 0
 
     def teardown(self) -> None:
@@ -210,9 +212,8 @@ class BooksMachine(RuleBasedStateMachine):
             st.tuples(st.just("repeat"), WHICH),
             st.tuples(st.just("contradict"), WHICH, st.integers(1, 9)),
             st.tuples(st.just("adjust"), WHICH, st.sampled_from((0, 20, 40, 90))),
-            st.tuples(
-                st.just("amend"), st.sampled_from(NAMES), KINDS, st.sampled_from((30, 80, 160)), st.integers(1, 9)
-            ),
+            st.tuples(st.just("take_over"), st.sampled_from((59, 60)), st.booleans()),
+            st.tuples(st.just("amend"), st.sampled_from(NAMES), KINDS, LIMITS, st.integers(1, 9)),
         )
     )
     def do(self, step: tuple[Any, ...]) -> None:
@@ -250,6 +251,7 @@ class BooksMachine(RuleBasedStateMachine):
         added = 0 if kept.corrections else actual - kept.booked
         reply = self.ledger.settle(kept.hold.id, actual) if sent else self.ledger.release(kept.hold.id)
         assert self._marked(kept, reply.crossings, added) == self._counted(reply.crossings)
+        self.hear(reply.crossings)
         kept.state, kept.settled = "settled" if sent else "released", actual
         if not kept.corrections:
             kept.booked = actual
@@ -262,8 +264,35 @@ class BooksMachine(RuleBasedStateMachine):
         correction = f"correction-{len(kept.corrections)}"
         reply = self.ledger.adjust(kept.hold.id, correction, actual)
         assert self._marked(kept, reply.crossings, actual - kept.booked) == self._counted(reply.crossings)
+        self.hear(reply.crossings)
         kept.corrections[correction] = actual
         kept.booked = actual
+
+    def take_over(self, seconds: int, deliver: bool) -> None:
+        """What was not delivered within a minute is somebody else's to deliver, and of one at a time."""
+        untold = self.model.untold
+        for later in (0, seconds, 0):
+            self.watched += later
+            taken = list(self.ledger.undelivered(self.watched))
+            looked_at = [key for key, (_, until) in untold.items() if until is None or until <= self.watched]
+            assert [untold[key][0] for key in sorted(looked_at) if untold[key][1] is not None] == taken
+            for key in looked_at:
+                untold[key] = (untold[key][0], self.watched + 60.0)
+            if deliver:
+                self.deliver(taken)
+
+    def deliver(self, crossings: Sequence[Crossing]) -> None:
+        """Whoever heard of alerts sends them, and says so."""
+        self.ledger.delivered(crossings)
+        for one in crossings:
+            self.model.untold.pop((one.leg.budget, one.leg.window, one.percent), None)
+
+    def hear(self, crossings: Sequence[Crossing]) -> None:
+        """Alerts are decided on, and the process that hears of them may die before it sends them."""
+        for one in crossings:
+            self.model.untold[one.leg.budget, one.leg.window, one.percent] = (one, None)
+        if self.count % 3 == 0:
+            self.deliver(crossings)
 
     def amend(self, name: str, kind: Any, amount: Nano, seconds: int) -> None:
         """Somebody changes a budget, and perhaps sends it twice, or something else under the same id."""
@@ -363,6 +392,7 @@ class BooksMachine(RuleBasedStateMachine):
                 marked += self._marked(kept, told, kept.amount)
                 kept.state, kept.booked = "expired", kept.amount
         assert sorted(marked) == sorted(self._counted(told))
+        self.hear(told)
         self.reaped = max(self.reaped, now)
 
     def _answered(self, reply: Granted | Refused, legs: Sequence[Leg], amount: Nano, at: float) -> bool:

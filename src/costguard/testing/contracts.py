@@ -24,7 +24,21 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from .._book import IdempotencyConflictError
-from .._types import Alert, Amendment, Balance, Call, Cost, CostEvent, Granted, Hold, Leg, Nano, Refused, Usage
+from .._types import (
+    Alert,
+    Amendment,
+    Balance,
+    Call,
+    Cost,
+    CostEvent,
+    Crossing,
+    Granted,
+    Hold,
+    Leg,
+    Nano,
+    Refused,
+    Usage,
+)
 from ..ports import Exporter, Ledger, Provider, Request, Seam, Unmetered
 
 _DAY: Final = 86_400.0
@@ -536,6 +550,33 @@ class LedgerContract:
             ledger.reserve(_hold("a", 60, leg, expires=now + 10))
             assert [50.0] == [one.percent for reply in ledger.reap(now + 11) for one in reply.crossings]
             assert () == ledger.settle("a", 70).crossings
+
+    def test_an_alert_that_nobody_delivered_is_taken_over(self) -> None:
+        """By one caller after a minute, and by the next a minute later, until somebody says that it is delivered; also
+        when the process that decided on it never heard of it."""
+        leg = _leg("ünïcödé 'x' | \\", limit=100, marks=((33.3, 34), (80.0, 80)), ends=time.time() + 100)
+        rolling = replace(_rolling(7, limit=200), marks=((50.0, 100),))
+        with self.opened() as ledger:
+            ledger.amend(_amendment("1", "limit", 50, budget=leg.budget))
+            ledger.reserve(_hold("h", 45, leg, rolling))
+            told = ledger.settle("h", 45).crossings
+            assert [(33.3, 50), (80.0, 50)] == [(one.percent, one.leg.limit) for one in told]
+            assert [] == list(ledger.undelivered(1000.0))
+            assert [] == list(ledger.undelivered(1059.0))
+            assert list(told) == list(ledger.undelivered(1060.0))
+            assert [] == list(ledger.undelivered(1119.0))
+            assert Granted() == ledger.settle("h", 45)
+            ledger.delivered(told[:1])
+            assert list(told[1:]) == list(ledger.undelivered(1120.0))
+            assert told[1:] + ledger.adjust("h", "one", 110).crossings == (
+                *ledger.undelivered(1180.0)[:1], Crossing(rolling, 50.0, 110)
+            )  # fmt: skip
+            ledger.delivered(told)
+            ledger.delivered(told)
+            assert [] == list(ledger.undelivered(1239.0))
+            assert [rolling] == [one.leg for one in ledger.undelivered(1240.0)]
+            ledger.delivered([Crossing(rolling, 50.0, 110)])
+            assert [] == list(ledger.undelivered(1e9))
 
     # -- all of it at once
 
