@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -212,7 +213,7 @@ def litellm_function() -> Callable[[str, Mapping[str, Any]], Callable[[Counts], 
     """LiteLLM's own arithmetic, None where it cannot be imported. It is kept from fetching its map."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     try:
-        from litellm import cost_per_token
+        cost_per_token: Callable[..., tuple[float, float]] = import_module("litellm").cost_per_token
     except ImportError as error:
         print(f"LiteLLM's rates are taken from its map, because it cannot be imported here: {error}\n")
         return None

@@ -50,15 +50,15 @@ def _updated(path: Path) -> Mapping[str, Any] | None:
     except OSError:
         return None
     try:
-        raw = json.loads(text)
-        wrong = problems(raw)
+        raw: Mapping[str, Any] = json.loads(text)
     except ValueError as error:
-        wrong = [str(error)]
+        raw, wrong = {}, [str(error)]
+    else:
+        wrong = problems(raw)
     if wrong:
         log.error("%s is no price file and is not used (%s): run `costguard prices update` again", path, wrong[0])
         return None
-    known: Mapping[str, Any] = raw
-    return known
+    return raw
 
 
 def providers() -> list[str]:

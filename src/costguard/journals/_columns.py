@@ -111,7 +111,7 @@ def row_of(event: CostEvent) -> tuple[Any, ...]:
 
 def event_of(row: Sequence[Any]) -> CostEvent:
     """A call out of the columns of `CALLS`."""
-    it = dict(zip(CALLS, row, strict=True))
+    it: dict[str, Any] = dict(zip(CALLS, row, strict=True))
     call = Call(
         it["provider"], it["sent"], it["operation"], it["host"], stream=bool(it["stream"]), tier=it["tier"]
     )  # fmt: skip
@@ -146,7 +146,7 @@ def result_row(result: Result) -> tuple[Any, ...]:
 
 def result_of(row: Sequence[Any]) -> Result:
     """A result out of the columns of `RESULTS`."""
-    it = dict(zip(RESULTS, row, strict=True))
+    it: dict[str, Any] = dict(zip(RESULTS, row, strict=True))
     return Result(it["id"], it["at"] / MICROS, it["name"], it["value"], _tags(it), it["run"])
 
 
