@@ -93,9 +93,14 @@ def test_simulate_replays_the_budgets_of_a_file(tmp_path: Path, capsys: pytest.C
 def test_simulate_tries_ladders(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Some calls would have gone to the cheaper model."""
     (tmp_path / "new.toml").write_text('[[budgets]]\nlimit = "$0.10/day"\n')
+    (tmp_path / "with.toml").write_text(
+        '[[budgets]]\nlimit = "$0.10/day"\n[[ladders]]\nmodels = ["gpt-4o", "gpt-4o-mini"]\n'
+    )
+    assert 0 == main(["simulate", "--month", "2026-10", "--policy", "with.toml", "--json"])
+    by_file = section(capsys.readouterr().out, "simulated")["facts"]["downgraded"]
     ladder = "openai/gpt-4o,openai/gpt-4o-mini"
     assert 0 == main(["simulate", "--month", "2026-10", "--policy", "new.toml", "--ladder", ladder, "--json"])
-    assert section(capsys.readouterr().out, "simulated")["facts"]["downgraded"] > 0
+    assert section(capsys.readouterr().out, "simulated")["facts"]["downgraded"] == by_file > 0
 
 
 def test_reconcile_ends_with_1_where_the_books_drift_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from costguard import budget
-from costguard.review.backtest import Policy, backtest
+from costguard.review.backtest import Policy, Rungs, backtest, ladders_of
 
 from .traffic import CATALOG, at, made, month
 
@@ -72,12 +72,14 @@ def test_a_limit_that_only_warns_stops_nothing() -> None:
 def test_on_a_ladder_a_refused_call_goes_to_the_next_model() -> None:
     """Two fit at gpt-4o's price; the others cost what gpt-4o-mini would have."""
     calls = [made(str(hour), at("2026-10-01") + 3_600 * hour) for hour in range(4)]
-    policy = Policy((budget("$0.01/day"),), ladders=(("openai/gpt-4o", "openai/gpt-4o-mini"),))
+    policy = Policy((budget("$0.01/day"),), ladders=ladders_of(["openai/gpt-4o, openai:gpt-4o-mini"]))
     found = backtest(calls, policy, CATALOG)
     mini = 1_000 * 150 + 200 * 600
     assert (found.blocked, found.downgraded) == (0, 2)
     assert found.would_cost == 2 * 4_500_000 + 2 * mini
     assert found.downgraded_saved == 2 * (4_500_000 - mini)
+    others = Policy(policy.budgets, (Rungs(policy.ladders[0].models, frozenset({"other"})),))
+    assert backtest(calls, others, CATALOG).downgraded == 0, "it is for another feature"
 
 
 def test_a_cache_answers_what_was_asked_before() -> None:

@@ -12,7 +12,8 @@ from .._config import state
 from .._journal import Selection
 from .._settings import load
 from ..errors import ConfigError
-from ..review.backtest import Policy, backtest, ladders_of
+from ..optimize import Ladder
+from ..review.backtest import Policy, Rungs, backtest, ladders_of
 from ..review.sections.replayed import section
 from ._traffic import add_how, add_when, add_which, journal_of, scope, setup_of, show, span_of, with_section
 
@@ -23,7 +24,9 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "--policy", metavar="FILE", help="a costguard.toml with the budgets to try; without, those in force"
+        "--policy",
+        metavar="FILE",
+        help="a costguard.toml with budgets and ladders to try; without, the budgets in force",
     )
     parser.add_argument(
         "--ladder", action="append", default=[], metavar="MODELS",
@@ -38,10 +41,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Replay the calls and say what would have been different."""
     setup = setup_of(options)
+    file = load(Path(options.policy)) if options.policy else None
     ladders = ladders_of(options.ladder)
     _check(state.catalog, ladders)
-    budgets = load(Path(options.policy)).budgets if options.policy else setup.budgets
-    policy = Policy(budgets, ladders, _seconds(options.cache_ttl))
+    if file is not None:
+        ladders += tuple([_named(state.catalog, ladder) for ladder in file.ladders])
+    policy = Policy(setup.budgets if file is None else file.budgets, ladders, _seconds(options.cache_ttl))
     if policy == Policy():
         raise ConfigError("simulate what? Give --policy FILE with [[budgets]], --ladder or --cache-ttl")
     of, tags = span_of(options), scope(options)
@@ -51,8 +56,20 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check(catalog: Catalog, ladders: tuple[tuple[str, ...], ...]) -> None:
-    for name in {name for ladder in ladders for name in ladder}:
+def _named(catalog: Catalog, ladder: Ladder) -> Rungs:
+    """A ladder of a configuration file, whose models are of whichever provider lists them."""
+    for provider in ("openai", "anthropic", "google"):
+        found = [catalog.match(provider, model, 0.0) for model in ladder.models]
+        if all(match is not None and not match.estimated for match in found):
+            names = tuple([f"{provider}/{match.model.id}" for match in found if match is not None])
+            return Rungs(names, ladder.features)
+    raise ConfigError(
+        f"ladder {', '.join(ladder.models)}: say whose models these are with --ladder openai/...,openai/..."
+    )
+
+
+def _check(catalog: Catalog, ladders: tuple[Rungs, ...]) -> None:
+    for name in sorted({name for ladder in ladders for name in ladder.models}):
         provider, sign, model = name.partition("/")
         match = catalog.match(provider, model, 0.0) if sign else None
         if match is None or match.estimated:

@@ -24,18 +24,30 @@ REAP: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
+class Rungs:
+    """Models that stand in for one another at a limit.
+
+    Attributes:
+        models: ``provider/model``, each dearer than the next.
+        features: the features it is for; empty for all.
+    """
+
+    models: tuple[str, ...]
+    features: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What calls are replayed against.
 
     Attributes:
         budgets: limits.
-        ladders: models in the order in which they stand in for one another, ``provider/model``, each dearer than the
-            next: a call that is refused on one is tried on the next.
+        ladders: a call that is refused on one model is tried on those below it.
         cache_ttl: seconds for which an exact cache keeps an answer; None without a cache.
     """
 
     budgets: tuple[Budget, ...] = ()
-    ladders: tuple[tuple[str, ...], ...] = ()
+    ladders: tuple[Rungs, ...] = ()
     cache_ttl: float | None = None
 
 
@@ -123,7 +135,6 @@ class _Replay:
         self._ledger = MemoryLedger()
         self._open: list[tuple[float, int, str, Nano]] = []
         self._ready: dict[str, float] = {}
-        self._next = {model: ladder[place + 1 :] for ladder in policy.ladders for place, model in enumerate(ladder)}
         self._stopped: dict[tuple[str, str], _Stopped] = {}
         self._said: dict[str, int] = dict.fromkeys(
             ("calls", "cost", "would_cost", "blocked", "blocked_nano", "warned", "shortened", "downgraded",
@@ -198,12 +209,18 @@ class _Replay:
         yield event.cost.nano, False
         match = self._catalog.match(event.call.provider, event.model, event.time)
         own = f"{event.call.provider}/{match.model.id}" if match else ""
-        for other in self._next.get(own, ()):
+        for other in self._below(own, event.tags.get("feature")):
             provider, _, model = other.partition("/")
             usages = [replace(usage, model=None, region=None, reported=None) for usage in event.usages]
             cost = self._catalog.cost(provider, model, usages, event.time)
             if usages and not cost.unpriced:
                 yield cost.nano, True
+
+    def _below(self, model: str, feature: str | None) -> tuple[str, ...]:
+        for ladder in self._policy.ladders:
+            if model in ladder.models and (not ladder.features or feature in ladder.features):
+                return ladder.models[ladder.models.index(model) + 1 :]
+        return ()
 
     def _passed(self, event: CostEvent, cost: Nano, legs: Sequence[Leg], *, fewer: bool, shortened: bool) -> None:
         said = self._said
@@ -235,6 +252,8 @@ def _refuses(budget: Budget) -> bool:
     return budget.enforcement != "soft" and budget.on_exceeded != "warn"
 
 
-def ladders_of(text: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+def ladders_of(text: Iterable[str]) -> tuple[Rungs, ...]:
     """Ladders out of ``openai/gpt-4o, openai/gpt-4o-mini``."""
-    return tuple(tuple(name.strip() for name in one.split(",") if name.strip()) for one in text)
+    return tuple(
+        [Rungs(tuple([name.strip().replace(":", "/", 1) for name in one.split(",") if name.strip()])) for one in text]
+    )

@@ -10,7 +10,7 @@ from .._figures import money, share
 from .._model import Advice, Column, Row, Section
 from ..what_if import Move, WhatIf, what_if
 
-MOST: Final = 250_000
+MOST: Final = 50_000
 """Calls of a span up to which each is priced anew unasked."""
 WORTH: Final = 50
 """A saving below one part in this many of the spend is no advice."""
@@ -30,8 +30,10 @@ _ALWAYS: Final = (
 
 def section(context: Context) -> Section | None:
     """Moves that would have saved something; None when that was not worked out, or there is nothing to move."""
-    if not wanted(context) or context.catalog is None:
+    if context.catalog is None:
         return None
+    if not wanted(context):
+        return _unasked(context)
     found = context.options.get("what_if") or of(context)
     if not found.models and not found.tiers:
         return None
@@ -46,6 +48,14 @@ def section(context: Context) -> Section | None:
         advice=tuple(_advice(found)),
         facts={"calls": found.calls, "not_movable": found.kept, "best_saved_nano": found.best},
     )
+
+
+def _unasked(context: Context) -> Section | None:
+    calls = context.total().calls
+    if calls <= MOST:
+        return None
+    note = f"Not worked out for {calls:,} calls, which takes a while: costguard report --deep does."
+    return Section("moves", "Cheaper ways", COLUMNS, (), notes=(note,))
 
 
 def of(context: Context) -> WhatIf:
