@@ -17,8 +17,8 @@ from ._records import (
     amendment_as_json,
     amendment_from_json,
     entry_from,
-    leg_as_json,
     leg_from_json,
+    leg_text,
     legs_as_json,
     terms_as_text,
     terms_from_text,
@@ -203,7 +203,7 @@ class PostgresTransaction:
         if step.rows:
             rows = [
                 f"({self._text(budget)}, {self._text(window)}, {row.spent}, {row.held}, {_float(row.fired)},"
-                f" {_float(row.ends)}, {'NULL' if row.leg is None else self._wire.literal(leg_as_json(row.leg))})"
+                f" {_float(row.ends)}, {'NULL' if row.leg is None else self._wire.literal(leg_text(row.leg))})"
                 for (budget, window), row in step.rows.items()
             ]
             self._queue(_WRITE_ROWS, rows=", ".join(rows))

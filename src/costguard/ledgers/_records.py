@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from .._book import Adjusted, Entry, State
 from .._terms import Terms
@@ -20,6 +21,12 @@ def leg_as_json(leg: Leg) -> str:
     return json.dumps(fields, separators=(",", ":"))
 
 
+_REMEMBERED: Final = 1024
+"""Legs whose texts are at hand: most calls of an hour have the same ones."""
+leg_text: Final = lru_cache(maxsize=_REMEMBERED)(leg_as_json)
+"""`leg_as_json`, remembered; for texts that are only read back, since it may write 5 for an equal leg's 5.0."""
+
+
 def leg_from_json(text: str) -> Leg:
     """The leg that `leg_as_json` wrote."""
     return _leg(json.loads(text))
@@ -27,9 +34,10 @@ def leg_from_json(text: str) -> Leg:
 
 def legs_as_json(legs: Sequence[Leg]) -> str:
     """The legs of a hold, to be kept beside it."""
-    return f"[{','.join(map(leg_as_json, legs))}]"
+    return f"[{','.join(map(leg_text, legs))}]"
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def legs_from_json(text: str) -> tuple[Leg, ...]:
     """The legs that `legs_as_json` wrote."""
     return tuple(_leg(fields) for fields in json.loads(text))

@@ -15,8 +15,8 @@ from ._records import (
     amendment_as_json,
     amendment_from_json,
     entry_from,
-    leg_as_json,
     leg_from_json,
+    leg_text,
     legs_as_json,
     terms_as_text,
     terms_from_text,
@@ -57,6 +57,12 @@ MIGRATIONS: Final = (
 """Each is applied once, in order; ``PRAGMA user_version`` tells how many were. Never edit one: add another."""
 
 
+_ROWS: Final = "SELECT budget, window, spent, held, fired, ends FROM windows WHERE"
+_WINDOW: Final = "(budget = ? AND window BETWEEN ? AND ?)"
+_TERMS: Final = "SELECT budget, terms FROM terms WHERE budget IN"
+_AT_ONCE: Final = 100
+
+
 class SQLiteTransaction:
     """See `costguard.ledgers._stepped.Transaction`; the whole file is locked while it lasts."""
 
@@ -69,17 +75,19 @@ class SQLiteTransaction:
 
     def read(self, legs: Sequence[Leg]) -> tuple[dict[WindowKey, Row], dict[str, Terms]]:
         """The rows that the windows of these legs are made of, and what is in force of their budgets."""
-        found = {}
-        for leg in legs:
-            first, last = slot_range(leg) if leg.slots else (leg.window, leg.window)
-            for row in self._run(
-                "SELECT window, spent, held, fired, ends FROM windows WHERE budget = ? AND window BETWEEN ? AND ?",
-                (leg.budget, first, last),
-            ):
-                found[leg.budget, row["window"]] = Row(row["spent"], row["held"], row["fired"], row["ends"])
-        names = {name for leg in legs for name in (leg.budget, leg.group) if name}
-        every = {name: self.terms(name) for name in names}
-        return found, {name: terms for name, terms in every.items() if terms is not PLAIN}
+        found, every = {}, {}
+        # All of a call's legs in one query, but not so many that SQLite would refuse it.
+        for start in range(0, len(legs), _AT_ONCE):
+            these = legs[start : start + _AT_ONCE]
+            windows = [(leg.budget, *(slot_range(leg) if leg.slots else (leg.window, leg.window))) for leg in these]
+            wanted = " OR ".join([_WINDOW] * len(windows))
+            for row in self._run(f"{_ROWS} {wanted}", [one for window in windows for one in window]):
+                budget, window, spent, held, fired, ends = row
+                found[budget, window] = Row(spent, held, fired, ends)
+            names = list({name for leg in these for name in (leg.budget, leg.group) if name})
+            for budget, text in self._run(f"{_TERMS} ({', '.join('?' * len(names))})", names):
+                every[budget] = terms_from_text(text)
+        return found, every
 
     def windows(self, at: float) -> tuple[dict[WindowKey, Row], dict[str, Terms]]:
         """Every row that is not over at an instant, with its leg, and what is in force of every budget."""
@@ -127,7 +135,7 @@ class SQLiteTransaction:
             " ON CONFLICT (budget, window) DO UPDATE SET spent = excluded.spent, held = excluded.held,"
             " fired = excluded.fired, leg = coalesce(excluded.leg, leg)",
             [
-                (*key, row.spent, row.held, row.fired, row.ends, row.leg and leg_as_json(row.leg))
+                (*key, row.spent, row.held, row.fired, row.ends, row.leg and leg_text(row.leg))
                 for key, row in step.rows.items()
             ],
         )
