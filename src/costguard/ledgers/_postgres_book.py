@@ -278,7 +278,7 @@ class PostgresTransaction:
         return f"{self._text(budget)}, {self._text(window)}, {_float(percent)}"
 
     def _leg(self, leg: Leg) -> str:
-        return self._wire.literal(leg_as_json(leg))
+        return self._wire.literal(leg_text(leg))
 
     def _text(self, text: str) -> str:
         return self._wire.literal(_ascii(text))

@@ -150,7 +150,7 @@ class SQLiteTransaction:
 
         self._run_each(
             "REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, NULL)",
-            [(*key_of(one), one.spent, leg_as_json(one.leg)) for one in decided(step)],
+            [(*key_of(one), one.spent, leg_text(one.leg)) for one in decided(step)],
         )
 
     def pending(self, now: float, limit: int) -> list[Pending]:
