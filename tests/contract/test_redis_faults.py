@@ -121,7 +121,9 @@ ledger.reserve(Hold("h", 60, (leg,), time.time() + 60))
 ledger.settle("h", 60)
 os.kill(os.getpid(), 9)
 """
-    assert -9 == worker(code, f"{shared.url}?namespace={ledger._prefix[4:-2]}").wait(60)
+    killed = worker(code, f"{shared.url}?namespace={ledger._prefix[4:-2]}")
+    killed.communicate(timeout=60)
+    assert -9 == killed.returncode
     assert [] == ledger.undelivered(time.time())
     assert [] == ledger.undelivered(time.time() + 10**6)
     ledger._clock = "client"

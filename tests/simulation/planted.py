@@ -10,6 +10,7 @@ from costguard._types import Granted, Hold, Nano, Refused
 from costguard.ledgers.memory import MemoryLedger
 
 from ..property.planted import PLANTED as WRONG_BOOKS
+from ..property.planted import UNDELIVERED
 from .run import Stage, memory
 
 Clock = Callable[[], float]
@@ -70,7 +71,8 @@ def _hasty(wall: Clock, steady: Clock) -> Clock:
 
 
 PLANTED: Final[dict[str, Stage]] = {
-    **{kind.__name__: memory(kind) for kind in WRONG_BOOKS},
+    # Stories have no receivers of alerts.
+    **{kind.__name__: memory(kind) for kind in WRONG_BOOKS if kind not in UNDELIVERED},
     **{kind.__name__: memory(kind) for kind in (RefusesWhatItKnows, ReleasesWhatWasCharged, BooksBeforeItChecks)},
     "ForgetsAtMidnight": memory(lambda: MemoryLedger(keep=0)),
     "ClockGoesBack": memory(make_clock=_trusting),

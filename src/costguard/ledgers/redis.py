@@ -140,12 +140,13 @@ class RedisLedger:
         check(amendment)
         self._open()
         text = amendment_as_json(amendment)
-        reply: Sequence[Any] = ("again",)
-        while reply[0] == "again":
+        while True:
             before = self._link.ask(("HGET", self._terms, amendment.budget))[0] or ""
             after = amend(terms_from_text(before) if before else PLAIN, amendment)
             args = (*self._history, amendment.id, amendment.budget, text, before, terms_as_text(after))
             reply = self._link.run(Ask(_AMEND, (*self._books, self._amendments), args))[0]
+            if reply[0] != "again":
+                break
         if reply[0] == "lost":
             raise self._loss()
         self._saw(reply)
