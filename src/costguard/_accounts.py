@@ -280,6 +280,29 @@ def track(
     Raises:
         ConfigError: a number is negative, or parts are more than their whole.
     """
+    usage = usage_of(
+        input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, tier=tier, cost=cost
+    )
+    call = Call(_provider(model, provider), model, operation, tier=tier)
+    with _scope.budgeted(**_tags(tags)):
+        return decimal_usd(state.guard.record(call, [usage]).nano)
+
+
+def usage_of(
+    input_tokens: int,
+    output_tokens: int,
+    cached_tokens: int = 0,
+    cache_write_tokens: int = 0,
+    reasoning_tokens: int = 0,
+    *,
+    tier: str = STANDARD,
+    cost: Any = None,
+) -> Usage:
+    """What a call was billed for, from whole numbers of tokens and parts of them; see `track`.
+
+    Raises:
+        ConfigError: a number is negative, or parts are more than their whole.
+    """
     figures = {
         "input_tokens": input_tokens,
         "output_tokens": output_tokens,
@@ -299,10 +322,7 @@ def track(
         "reasoning": reasoning_tokens,
     }
     reported = None if cost is None else nano_of("cost", cost)
-    usage = Usage({unit: count for unit, count in units.items() if count}, tier=tier, reported=reported)
-    call = Call(_provider(model, provider), model, operation, tier=tier)
-    with _scope.budgeted(**_tags(tags)):
-        return decimal_usd(state.guard.record(call, [usage]).nano)
+    return Usage({unit: count for unit, count in units.items() if count}, tier=tier, reported=reported)
 
 
 def select_model(

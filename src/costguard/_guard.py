@@ -119,19 +119,29 @@ class Guard:
 
     # -- one call ----------------------------------------------------------------------------------------------
 
-    def begin(self, call: Call, request: Request | None = None, *, swaps: bool = True) -> Meter:
+    def begin(
+        self,
+        call: Call,
+        request: Request | None = None,
+        *,
+        swaps: bool = True,
+        id: str | None = None,
+        at: float | None = None,
+    ) -> Meter:
         """A meter for a call that is about to be made here and now.
 
         Args:
             call: what is asked for.
             request: as the seam knows it, where there is one.
             swaps: whether it can be sent to another model.
+            id, at: of a call that was made elsewhere or earlier, as its maker names it.
         """
         self.drain()
-        at = self.clock()
-        if at >= self._reap_at:
-            self._reap_at = at + _REAP_EVERY
-            self.settlements.reap(at)
+        now = self.clock()
+        if now >= self._reap_at:
+            self._reap_at = now + _REAP_EVERY
+            self.settlements.reap(now)
+        at = now if at is None else at
         sdk = call.provider
         provider = self.biller.of_call(sdk, call.host, call.model, at)
         if provider != call.provider:
@@ -150,7 +160,7 @@ class Guard:
         )
         if self.tiers is not None and request is not None and swaps:
             plan = self._with_tiers(plan, self.tiers, sdk, call.host, request, at)
-        meter = Meter(ids(), call, self.catalog, plan, at, LEASE, partial(self.biller.of_call, sdk, call.host))
+        meter = Meter(id or ids(), call, self.catalog, plan, at, LEASE, partial(self.biller.of_call, sdk, call.host))
         meter.watches = self.exports.watch(call)
         loops = self.loop_guard
         if loops is not None and request is not None:
@@ -379,9 +389,17 @@ class Guard:
 
     # -- calls that do not go through a seam whole -------------------------------------------------------------
 
-    def record(self, call: Call, usages: Sequence[Usage], outcome: Outcome = "ok") -> Cost:
+    def record(
+        self,
+        call: Call,
+        usages: Sequence[Usage],
+        outcome: Outcome = "ok",
+        *,
+        id: str | None = None,
+        at: float | None = None,
+    ) -> Cost:
         """Book a call that was made already: it is counted on every budget and never refused."""
-        meter = self.begin(call)
+        meter = self.begin(call, id=id, at=at)
         self.admit_sent(meter)
         ending = meter.arrived(usages, outcome)
         assert ending is not None  # a meter made here has not ended
@@ -446,8 +464,11 @@ class Guard:
 
     def applying(self) -> list[Balance]:
         """The books of the windows that a call made here and now touches."""
-        legs = self.admission.legs(self._with_tags(_scope.current()), self.clock())
-        return self.balances_of([leg for _, leg in legs])
+        return self.balances_of(self.legs(self.clock()))
+
+    def legs(self, at: float) -> tuple[Leg, ...]:
+        """The windows that a call made in the scope of here and now touches at an instant."""
+        return tuple([leg for _, leg in self.admission.legs(self._with_tags(_scope.current()), at)])
 
     def balances_of(self, legs: Sequence[Leg]) -> list[Balance]:
         """The books of these windows."""

@@ -229,7 +229,10 @@ class Settlements:
         """A call that cost more than the most it could cost has passed a hard limit: nobody may have to find that out
         from a bill."""
         call, hold, reservation = ending.meter.call, ending.meter.hold, ending.meter.reservation
-        if hold is None or not (reservation.strict and reservation.proven) or ending.cost.nano <= hold.amount:
+        if hold is None or not reservation.proven or ending.cost.nano <= hold.amount:
+            return
+        # A call that was told of after it was made is held by nobody.
+        if not (reservation.strict and any([leg.hard for leg in hold.legs])):
             return
         if self._seen.first(("bound", call.provider, call.model)):
             log.warning(

@@ -744,6 +744,10 @@ def test_a_bill_above_the_bound_is_no_secret(
     last = recorder.calls[-1]
     assert last.overrun == last.cost.nano - last.held > 0
     assert 1 == caplog.text.count("hard limits can be passed")
+    caplog.clear()
+    with costguard.budgeted(feature="f", limit="$1/day"):
+        costguard.track("gpt-4.1", input_tokens=1000)  # made already, so nothing was held for it
+    assert "hard limits can be passed" not in caplog.text
 
 
 @pytest.mark.parametrize("tier", ["default", "flex", "priority"])

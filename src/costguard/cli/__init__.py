@@ -49,6 +49,8 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "budgets": Command("costguard.cli.budgets", "how budgets stand, and changing them while programs run"),
     "prices": Command("costguard.cli.prices", "what a model costs, why a call did cost what it did, and newer prices"),
     "doctor": Command("costguard.cli.doctor", "say what would be metered here, by what settings, and what to mend"),
+    "serve": Command("costguard.cli.serve", "one ledger for every language: the HTTP API and the dashboard"),
+    "tokens": Command("costguard.cli.tokens", "who may use costguard serve"),
     "run": Command("costguard.cli.run", "run a program metered and limited, without editing it"),
 }
 """Every command, in the order in which they are listed."""

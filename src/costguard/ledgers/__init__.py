@@ -20,6 +20,8 @@ SCHEMES: Final[Mapping[str, str]] = {
     "redis": "costguard.ledgers.redis:open_redis",
     "rediss": "costguard.ledgers.redis:open_redis",
     "unix": "costguard.ledgers.redis:open_redis",
+    "http": "costguard.ledgers.http:open_http",
+    "https": "costguard.ledgers.http:open_http",
 }
 """URL scheme to ``module:function``, where the function takes the URL. Another package adds its own with an entry
 point in the group ``costguard.ledgers``."""

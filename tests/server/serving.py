@@ -1,0 +1,29 @@
+"""`costguard serve` in a thread of the test's own process, on a free port."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from costguard.server.app import LOCAL, create_app
+
+
+@contextmanager
+def serving(home: Path, *, hosts: Sequence[str] = LOCAL, closed: bool = False) -> Iterator[str]:
+    """The URL of a server over the guard that is current, which a test may replace while it runs."""
+    application = create_app(home, hosts=hosts, closed=closed)
+    config = uvicorn.Config(application, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+    server = uvicorn.Server(config)
+    socket = config.bind_socket()
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{socket.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        socket.close()
