@@ -23,7 +23,7 @@ from .._types import STANDARD, CostEvent, Unit, Usage
 
 VERSION: Final = "1.2"
 
-COLUMNS: Final = (
+COLUMNS: Final[tuple[str, ...]] = (
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart",
     "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency", "ChargePeriodEnd", "ChargePeriodStart",
     "ConsumedQuantity", "ConsumedUnit", "ContractedCost", "EffectiveCost", "InvoiceIssuerName", "ListCost",
@@ -63,7 +63,7 @@ def focus_csv(events: Iterable[CostEvent], catalog: Catalog) -> str:
         if event.outcome != "refused" and event.decision != "cache_hit":
             _add(rows, event, catalog)
     out = io.StringIO()
-    table = csv.DictWriter(out, COLUMNS, lineterminator="\n", restval="")
+    table: csv.DictWriter[str] = csv.DictWriter(out, COLUMNS, lineterminator="\n", restval="")
     table.writeheader()
     for key in sorted(rows):
         table.writerow(_columns(key, rows[key]))

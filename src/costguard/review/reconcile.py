@@ -115,7 +115,8 @@ def reconcile(billed: Sequence[Billed], events: Iterable[CostEvent], catalog: Ca
     if not their_tokens:
         our_tokens.clear()
     every = (ours, theirs, our_tokens, their_tokens)
-    drifts = [Drift(*key, *[column.get(key) for column in every]) for key in sorted(set().union(*every))]
+    keys = sorted({key for column in every for key in column})
+    drifts = [Drift(day, model, *[column.get((day, model)) for column in every]) for day, model in keys]
     total = Drift(first, "", *[sum(column.values()) if column else None for column in every])
     return Reconciled(provider, first, last, by_model, tuple(drifts), total, calls, tuple(sorted(rest.items())))
 
