@@ -233,6 +233,7 @@ def test_a_page_of_a_stranger_gets_nowhere(client: httpx2.Client) -> None:
         (b"{", {}, 422),
         (json.dumps("x").encode(), {}, 422),
     ],
+    ids=["large", "grows", "no gzip", "cut off", "unknown coding", "no JSON", "no object"],
 )
 def test_bodies_are_bounded_and_read_with_care(
     body: bytes, headers: dict[str, str], status: int, client: httpx2.Client

@@ -73,6 +73,8 @@ def test_every_record_comes_back_over_the_wire_as_it_was(leg: Leg, one: int, oth
     assert balance == _form.balance_in(wired(_form.balance_out(balance)))
     for reply in (Granted((Crossing(leg, 80.0, one),)), Refused((Refusal(leg, one, other, 5, paused),)), Granted()):
         assert reply == _form.reply_in(wired(_form.reply_out(reply)))
+    crossing = Crossing(leg, 80.0, other)
+    assert crossing == _form.crossing_in(wired(_form.crossing_out(crossing)))
     change = Amendment("a", leg.budget, "top-up", 1.5, one, 2.5, "ada", "why")
     assert change == _form.amendment_in(wired(_form.amendment_out(change)))
 

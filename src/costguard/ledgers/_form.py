@@ -86,11 +86,7 @@ def reply_out(reply: Granted | Refused) -> dict[str, Any]:
     """A reply as JSON."""
     if isinstance(reply, Refused):
         return {"refusals": [_refusal_out(one) for one in reply.refusals]}
-    return {
-        "crossings": [
-            {"leg": leg_out(one.leg), "percent": one.percent, "spent": one.spent} for one in reply.crossings
-        ]
-    }  # fmt: skip
+    return {"crossings": [crossing_out(one) for one in reply.crossings]}
 
 
 def reply_in(raw: Any) -> Granted | Refused:
@@ -102,7 +98,22 @@ def reply_in(raw: Any) -> Granted | Refused:
     fields = _object(raw)
     if "refusals" in fields:
         return Refused(tuple(each(fields, "refusals", _refusal_in)))
-    return Granted(tuple(each(fields, "crossings", _crossing_in)))
+    return Granted(tuple(each(fields, "crossings", crossing_in)))
+
+
+def crossing_out(crossing: Crossing) -> dict[str, Any]:
+    """A threshold that was reached, as JSON."""
+    return {"leg": leg_out(crossing.leg), "percent": crossing.percent, "spent": crossing.spent}
+
+
+def crossing_in(raw: Any) -> Crossing:
+    """A threshold that was reached, from JSON.
+
+    Raises:
+        ValueError: it is none.
+    """
+    fields = _object(raw)
+    return Crossing(leg_in(fields.get("leg")), _number(fields.get("percent")), whole(fields, "spent"))
 
 
 def amendment_out(amendment: Amendment) -> dict[str, Any]:
@@ -170,11 +181,6 @@ def _refusal_in(raw: Any) -> Refusal:
     fields = _object(raw)
     spent, held, needed = (whole(fields, name) for name in ("spent", "held", "needed"))
     return Refusal(leg_in(fields.get("leg")), spent, held, needed, bool(fields.get("paused")))
-
-
-def _crossing_in(raw: Any) -> Crossing:
-    fields = _object(raw)
-    return Crossing(leg_in(fields.get("leg")), _number(fields.get("percent")), whole(fields, "spent"))
 
 
 def _instant_out(at: float) -> float | None:

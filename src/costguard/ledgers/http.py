@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from opentelemetry import context
 
 from .._book import IdempotencyConflictError
-from .._types import Amendment, Balance, Granted, Hold, Leg, Nano, Refused
+from .._types import Amendment, Balance, Crossing, Granted, Hold, Leg, Nano, Refused
 from ..errors import ConfigError, LedgerUnavailableError, MissingExtraError
 from . import _form
 
@@ -121,6 +121,14 @@ class HttpLedger:
     def reap(self, now: float) -> Sequence[Granted]:
         """See `costguard.ports.Ledger.reap`."""
         return self._ask("reap", {"now": now}, _listed("replies", _granted))
+
+    def undelivered(self, now: float) -> Sequence[Crossing]:
+        """See `costguard.ports.Ledger.undelivered`."""
+        return self._ask("undelivered", {"now": now}, _listed("crossings", _form.crossing_in))
+
+    def delivered(self, crossings: Sequence[Crossing]) -> None:
+        """See `costguard.ports.Ledger.delivered`."""
+        self._ask("delivered", {"crossings": [_form.crossing_out(one) for one in crossings]}, lambda raw: raw)
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -58,6 +58,11 @@ def _amend(ledger: Ledger, fields: Fields) -> dict[str, Any]:
     return {}
 
 
+def _delivered(ledger: Ledger, fields: Fields) -> dict[str, Any]:
+    ledger.delivered(list(_form.each(fields, "crossings", _form.crossing_in)))
+    return {}
+
+
 STEPS: Final[Mapping[str, Callable[[Ledger, Fields], dict[str, Any]]]] = {
     "reserve": lambda ledger, fields: _form.reply_out(ledger.reserve(_form.hold_in(fields))),
     "extend": lambda ledger, fields: _form.reply_out(ledger.extend(_id(fields), _form.whole(fields, _AMOUNT))),
@@ -82,6 +87,10 @@ STEPS: Final[Mapping[str, Callable[[Ledger, Fields], dict[str, Any]]]] = {
     "reap": lambda ledger, fields: {
         "replies": [_form.reply_out(one) for one in ledger.reap(_number(fields, "now"))]
     },
+    "undelivered": lambda ledger, fields: {
+        "crossings": [_form.crossing_out(one) for one in ledger.undelivered(_number(fields, "now"))]
+    },
+    "delivered": _delivered,
 }  # fmt: skip
 """Each step of `costguard.ports.Ledger`: JSON in, JSON out."""
 
