@@ -436,8 +436,8 @@ def test_mistakes_are_told(make: Any, told: str) -> None:
 
 def test_without_a_client_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Old SDKs bring httpx, new ones httpx2; without any it has to be installed."""
-    from costguard.exporters import _post
+    from costguard import _web
 
-    monkeypatch.setattr(_post, "find_spec", lambda name: None)
+    monkeypatch.setattr(_web, "find_spec", lambda name: None)
     with pytest.raises(costguard.MissingExtraError, match=r"costguard-ai\[http\]"):
         HttpExporter("http://x")

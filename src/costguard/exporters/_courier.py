@@ -12,10 +12,8 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 from weakref import WeakSet
-
-from opentelemetry import context
 
 from .._shield import log, shielded
 from ._outbox import Batch, Outbox
@@ -139,7 +137,6 @@ class Courier:
     # -- the thread's side -------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        _hide_from_tracing()
         while True:
             with self._changed:
                 batch = self._next()
@@ -219,17 +216,6 @@ class Courier:
         pause = max(reply.pause, random.uniform(0, min(last, first * 2 ** min(self._tries, 10))))  # noqa: S311
         self._asked_to_wait = reply.pause > 0
         self._not_before = time.monotonic() + pause
-
-
-def _hide_from_tracing() -> None:
-    """Requests of this thread are nobody's spans."""
-    with shielded("keeping requests of costguard out of traces"):
-        at = context.get_current()
-        for name in ("_SUPPRESS_INSTRUMENTATION_KEY", "_SUPPRESS_HTTP_INSTRUMENTATION_KEY"):
-            key: Any = getattr(context, name, None)
-            if key is not None:
-                at = context.set_value(key, True, at)
-        context.attach(at)
 
 
 couriers: Final[WeakSet[Courier]] = WeakSet()

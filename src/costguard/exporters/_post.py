@@ -8,12 +8,11 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from ..errors import ConfigError, MissingExtraError
+from .._web import client_library, untraced
+from ..errors import ConfigError
 
 Verdict = Literal["taken", "later", "smaller", "never", "stop"]
 """Taken; to be tried again; to be tried in smaller parts; wrong in itself; not to be tried again by anybody."""
@@ -60,12 +59,8 @@ class Poster:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(f"url={url!r}: give an address such as 'https://costs.example.com/ai-spend/track'")
-        # The client that today's SDKs bring along; older ones bring its forerunner, which is used in the same way.
-        found = next((name for name in ("httpx2", "httpx") if find_spec(name) is not None), None)
-        if found is None:
-            raise MissingExtraError("http")
         # Here, and not in the thread that sends: a fork while that imports would leave the child with half a module.
-        self._library = import_module(found)
+        self._library = client_library()
         self._url = url
         # Said in messages, where the rest of a webhook's address would be a secret told.
         self.place = f"{parts.scheme}://{parts.hostname}"
@@ -83,7 +78,8 @@ class Poster:
         if self._compresses and len(body) > _COMPRESSED_FROM:
             body, sent["content-encoding"] = gzip.compress(body, 5), "gzip"
         try:
-            answer = self._client.post(self._url, content=body, headers=sent)
+            with untraced():
+                answer = self._client.post(self._url, content=body, headers=sent)
         except (library.HTTPError, OSError) as error:
             return Reply("later", why=f"{type(error).__name__}: {error}")
         if answer.status_code == _UNSUPPORTED and "content-encoding" in sent:

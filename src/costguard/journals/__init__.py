@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
-from pkgutil import resolve_name
 from typing import Final
-from urllib.parse import urlsplit
 
 from .._journal import Correction, Extent, Group, Result, Selection, Sums
-from ..errors import ConfigError
+from .._registry import opened
 from ..ports import Journal
 
 __all__ = ["SCHEMES", "Correction", "Extent", "Group", "Result", "Selection", "Sums", "open_journal"]
@@ -31,9 +28,5 @@ def open_journal(url: str) -> Journal:
         ConfigError: no journal is registered for its scheme.
         MissingExtraError: its driver is not installed.
     """
-    scheme = urlsplit(url).scheme
-    schemes = {point.name: point.value for point in entry_points(group="costguard.journals")} | dict(SCHEMES)
-    if scheme not in schemes:
-        raise ConfigError(f"journal {url!r}: the schemes are {', '.join(f'{name}://' for name in sorted(schemes))}")
-    journal: Journal = resolve_name(schemes[scheme])(url)
+    journal: Journal = opened("journal", "costguard.journals", SCHEMES, url)
     return journal

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
-from ..errors import ConfigError
+from .._registry import opened
 from ..ports import Ledger
 
 SCHEMES: Final[Mapping[str, str]] = {
@@ -34,11 +32,7 @@ def open_ledger(url: str) -> Ledger:
         ConfigError: no ledger is registered for its scheme.
         MissingExtraError: its driver is not installed.
     """
-    scheme = urlsplit(url).scheme
-    schemes = {point.name: point.value for point in entry_points(group="costguard.ledgers")} | dict(SCHEMES)
-    if scheme not in schemes:
-        raise ConfigError(f"ledger {url!r}: the schemes are {', '.join(f'{name}://' for name in sorted(schemes))}")
-    ledger: Ledger = resolve_name(schemes[scheme])(url)
+    ledger: Ledger = opened("ledger", "costguard.ledgers", SCHEMES, url)
     return ledger
 
 

@@ -11,17 +11,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from opentelemetry import context
-
 from .._book import IdempotencyConflictError
 from .._types import Amendment, Balance, Crossing, Granted, Hold, Leg, Nano, Refused
-from ..errors import ConfigError, LedgerUnavailableError, MissingExtraError
+from .._web import client_library, untraced
+from ..errors import ConfigError, LedgerUnavailableError
 from . import _form
 
 T = TypeVar("T")
@@ -35,7 +31,6 @@ PAUSE: Final = 5.0
 CONNECTIONS: Final = 32
 
 _PATH: Final = "/ledger/"
-_UNTRACED: Final = ("_SUPPRESS_INSTRUMENTATION_KEY", "_SUPPRESS_HTTP_INSTRUMENTATION_KEY")
 _HINTS: Final = {
     401: "it wants a token: name one in the URL, https://TOKEN@host",
     403: "its token may not use the ledger: make one with `costguard tokens create --scope ledger`",
@@ -64,11 +59,7 @@ class HttpLedger:
             raise ConfigError(f"ledger {parts.scheme}://: give an address such as 'https://TOKEN@costs.example.com'")
         if not 0.05 <= timeout <= 60:
             raise ConfigError(f"timeout={timeout!r}: give seconds from 0.05 to 60")
-        # The client that today's SDKs bring along; older ones bring its forerunner, which is used in the same way.
-        found = next((name for name in ("httpx2", "httpx") if find_spec(name) is not None), None)
-        if found is None:
-            raise MissingExtraError("http")
-        self._library = import_module(found)
+        self._library = client_library()
         # Without the token, for messages.
         self.where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
         token = unquote(parts.username or "")
@@ -163,7 +154,7 @@ class HttpLedger:
         while True:
             left = until - time.monotonic()
             try:
-                with self._untraced():
+                with untraced():
                     answer = self._mine().post(
                         f"{self.where}{_PATH}{step}", json=body, headers=self._headers,
                         timeout=library.Timeout(max(left, 0.05), connect=min(CONNECT, max(left, 0.05))),
@@ -213,26 +204,6 @@ class HttpLedger:
                 limits = self._library.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
                 self._client = self._library.Client(limits=limits, follow_redirects=False)
             return self._client
-
-    def _untraced(self) -> AbstractContextManager[Any]:
-        keys = [getattr(context, name, None) for name in _UNTRACED]
-        return _Untraced([key for key in keys if key]) if any(keys) else nullcontext()
-
-
-class _Untraced(AbstractContextManager[None]):
-    """Keeps instrumentations of HTTP clients from making spans of what costguard itself asks."""
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._keys = keys
-
-    def __enter__(self) -> None:
-        inside = context.get_current()
-        for key in self._keys:
-            inside = context.set_value(key, True, inside)
-        self._token = context.attach(inside)
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        context.detach(self._token)
 
 
 def open_http(url: str) -> HttpLedger:

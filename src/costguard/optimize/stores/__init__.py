@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
-from pkgutil import resolve_name
 from typing import Final
-from urllib.parse import urlsplit
 
+from ..._registry import opened
 from ...errors import ConfigError
 from ...ports import AnswerStore
 
@@ -33,9 +31,5 @@ def open_store(store: str | AnswerStore) -> AnswerStore:
             raise ConfigError(f"store={store!r}: give a URL such as 'memory://', or an object with get, put, clear,"
                               " secret and close")  # fmt: skip
         return store
-    scheme = urlsplit(store).scheme
-    schemes = {point.name: point.value for point in entry_points(group="costguard.answer_stores")} | dict(SCHEMES)
-    if scheme not in schemes:
-        raise ConfigError(f"store={store!r}: the schemes are {', '.join(f'{name}://' for name in sorted(schemes))}")
-    opened: AnswerStore = resolve_name(schemes[scheme])(store)
-    return opened
+    found: AnswerStore = opened("store", "costguard.answer_stores", SCHEMES, store)
+    return found
