@@ -95,13 +95,13 @@ def _check_command(block: Block, line: str, extras: dict[str, Any]) -> None:
         return
     for extra in re.findall(r"costguard-ai\[([a-z,-]+)\]", line):
         assert set(extra.split(",")) <= set(extras), f"{block}: extra {extra}"
-    paths = [word for word in words if "/" in word and not word.startswith(("http", "<"))]
+    paths = [word for word in words if "/" in word and not word.lstrip("\"'").startswith(("http", "<"))]
     for path in paths:
         assert (ROOT / path).exists(), f"{block}: {path}"
     if words[0] == "costguard":
         assert words[1] in COMMANDS, f"{block}: {line}"
         return
-    known = ("pip", "python", "git", "cd", "pytest", "opentelemetry-instrument")
+    known = ("pip", "python", "git", "cd", "pytest", "opentelemetry-instrument", "curl")
     assert words[0].startswith("scripts/") or words[0] in known, f"{block}: {line}"
 
 

@@ -19,6 +19,7 @@ def serving(home: Path, *, hosts: Sequence[str] = LOCAL, closed: bool = False) -
     config = uvicorn.Config(application, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     socket = config.bind_socket()
+    socket.listen()  # who comes before the loop runs waits, and is not turned away
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
     thread.start()
     try:
