@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from .._accounts import status_of
@@ -15,7 +14,7 @@ from .._shield import log
 from .._types import Balance
 from ..errors import ConfigError, JournalUnavailableError
 from ..review._figures import bar, money, share
-from ..review.pace import Pace, history_of, pace
+from ..review.outlook import Outlook, outlook_of
 from ._document import document
 from ._terminal import terminal
 
@@ -25,7 +24,7 @@ class Checked:
     """A budget's window, how quickly it is used up, and what is wrong with it, if anything."""
 
     balance: Balance
-    pace: Pace
+    ahead: Outlook
     finding: str
 
     @property
@@ -65,40 +64,47 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _checked(balance: Balance, options: argparse.Namespace) -> Checked:
-    leg, at = balance.leg, _pace(balance)
+    leg, ahead = balance.leg, ahead_of(balance)
     finding = ""
     if balance.spent * 100 >= leg.limit * options.max:
         finding = f"{share(balance.spent / leg.limit) if leg.limit else '100%'} of its limit is spent"
-    elif options.runs_out and at.runs_out is not None:
-        finding = f"runs out on {_day(at.runs_out)}, before it resets"
-    return Checked(balance, at, finding)
+    elif options.runs_out and ahead.runs_out is not None:
+        finding = f"runs out on {ahead.runs_out}" + (", before it resets" if leg.ends is not None else "")
+    return Checked(balance, ahead, finding)
 
 
-def _pace(balance: Balance) -> Pace:
-    guard = state.guard
+def ahead_of(balance: Balance) -> Outlook:
+    """How a window will go on, in its budget's time zone where this program has the budget, else in UTC."""
+    guard, name = state.guard, balance.leg.budget
+    zone = next((one.period.timezone for one in guard.admission.known() if one.name == name), "UTC")
     now = guard.clock()
-    if guard.journal is None:
-        return pace(balance, now)
     try:
-        return pace(balance, now, history_of(guard.journal, dict(balance.leg.scope), now))
+        return outlook_of(balance, now, guard.journal, zone)
     except JournalUnavailableError as error:
         log.warning("%s; the average of the window stands in for a forecast", error)
-        return pace(balance, now)
+        return outlook_of(balance, now, None, zone)
 
 
 def _told(one: Checked) -> dict[str, Any]:
-    status, at = status_of(one.balance), one.pace
+    status, ahead = status_of(one.balance), one.ahead
     return {
         "name": status.name,
         "scope": dict(status.scope),
         "limit": f"{status.limit:f}",
         "spent": f"{status.spent:f}",
         "percent": round(status.percent, 2),
-        "burn_per_day": None if at.a_day is None else f"{decimal_usd(at.a_day):f}",
-        "burn_basis": at.basis,
-        "runs_out": None if at.runs_out is None else datetime.fromtimestamp(at.runs_out, UTC).isoformat(),
+        **told_ahead(ahead),
         "resets_at": None if status.resets_at is None else status.resets_at.isoformat(),
         "finding": one.finding,
+    }
+
+
+def told_ahead(ahead: Outlook) -> dict[str, Any]:
+    """What a document says of it; `runs_out` is a day."""
+    return {
+        "burn_per_day": None if ahead.burn is None else f"{decimal_usd(ahead.burn):f}",
+        "burn_basis": ahead.basis,
+        "runs_out": None if ahead.runs_out is None else ahead.runs_out.isoformat(),
     }
 
 
@@ -121,19 +127,22 @@ def _table(checked: Sequence[Checked]) -> None:
 
 
 def _row(one: Checked) -> tuple[str, ...]:
-    leg, at = one.balance.leg, one.pace
-    until = "" if leg.ends is None else "not before it resets"
-    out = until if at.runs_out is None else "spent" if one.balance.spent >= leg.limit else _day(at.runs_out)
+    leg = one.balance.leg
     return (
         "!" if one.finding else "✓",
         leg.budget,
         money(leg.limit),
         money(one.balance.spent),
         f"{bar(one.used)} {share(one.used):>5}",
-        "" if at.a_day is None else money(at.a_day),
-        out if at.basis or at.runs_out is not None else "",
+        "" if one.ahead.burn is None else money(one.ahead.burn),
+        runs_out(one.ahead, "not before it resets"),
     )
 
 
-def _day(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
+def runs_out(ahead: Outlook, lasts: str) -> str:
+    """When it runs out, in a word; `lasts` for one that will not, nothing where that is not known."""
+    if ahead.exhausted and ahead.runs_out is not None:
+        return "spent"
+    if ahead.runs_out is not None:
+        return ahead.runs_out.isoformat()
+    return lasts if ahead.basis and ahead.ends is not None else ""

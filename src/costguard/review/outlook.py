@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
-from typing import Final
+from typing import Final, Literal
 
 from .._budget import Budget
 from .._journal import Selection
-from .._types import Leg, Nano
+from .._types import Balance, Leg, Nano
 from ..ports import Journal
 from ._daily import back, daily, day_of, passed_of
 from .forecast import Forecast, NotEnough, expected_on, forecast
@@ -18,6 +18,11 @@ HORIZON: Final = 366 * 86_400
 """Seconds that are looked ahead where a budget has no end."""
 _SHORTEST: Final = 20 * 3_600
 """Windows that are shorter than a day are over before days tell anything."""
+_DAY: Final = 86_400
+_YOUNG: Final = 0.02
+"""The part of a window below which its average says nothing."""
+
+Basis = Literal["forecast", "average", ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class Outlook:
         burn: what a day like today is expected to cost, None without enough data.
         forecast: of the window's end; None where there is no end, or none that can be forecast.
         runs_out: the day on which the limit is reached, if it is expected to be.
+        basis: what tells the day: ``forecast``, of the days that a journal has; ``average``, of the window so far; or
+            empty, where nothing does.
     """
 
     budget: str
@@ -41,6 +48,7 @@ class Outlook:
     burn: Nano | None
     forecast: Forecast | NotEnough | None
     runs_out: date | None
+    basis: Basis = ""
 
     @property
     def used(self) -> float | None:
@@ -84,9 +92,36 @@ def outlook(
     found = forecast(past, spent, today, _after(day_of(end - 1, zone)), passed_of(now, zone))
     runs_out = found.reaches(leg.limit) if isinstance(found, Forecast) else None
     ahead = None if leg.ends is None else found
+    basis: Basis = "forecast" if isinstance(found, Forecast) else ""
     return Outlook(
-        leg.budget, leg.limit, spent, leg.starts, leg.ends, burn, ahead, today if spent >= leg.limit else runs_out
+        leg.budget,
+        leg.limit,
+        spent,
+        leg.starts,
+        leg.ends,
+        burn,
+        ahead,
+        today if spent >= leg.limit else runs_out,
+        basis,
     )
+
+
+def outlook_of(balance: Balance, now: float, journal: Journal | None = None, zone: str = "UTC") -> Outlook:
+    """How a window of a ledger will go on; by its own average so far where there is no journal, or too little in it."""
+    leg, spent = balance.leg, balance.spent
+    today = day_of(now, zone)
+    over = today if spent >= leg.limit and not leg.slots else None
+    known = Outlook(leg.budget, leg.limit, spent, leg.starts, leg.ends, None, None, over)
+    if journal is not None:
+        known = outlook(journal, leg, now, spent=spent, zone=zone)
+    elapsed = now - leg.starts
+    old = leg.ends is not None and not leg.slots and elapsed >= _YOUNG * (leg.ends - leg.starts)
+    if known.basis or not old or spent <= 0:
+        return known
+    assert leg.ends is not None  # it would not be old
+    out = now + (leg.limit - spent) * elapsed / spent
+    runs_out = over or (day_of(out, zone) if out < leg.ends else None)
+    return replace(known, burn=round(spent * _DAY / elapsed), runs_out=runs_out, basis="average")
 
 
 def outlooks(

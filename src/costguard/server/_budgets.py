@@ -21,7 +21,7 @@ from .._money import decimal_usd
 from .._types import Balance
 from ..errors import ConfigError
 from ..review.forecast import Forecast
-from ..review.outlook import Outlook, outlook
+from ..review.outlook import Outlook, outlook_of
 from ._door import needs
 from ._tokens import write_private
 
@@ -195,14 +195,14 @@ def _ahead(known: Budget | None, balance: Balance) -> Outlook | None:
     journal = state.guard.journal
     if known is None or journal is None:
         return None
-    zone = known.period.timezone
-    return outlook(journal, balance.leg, state.guard.clock(), spent=balance.spent, zone=zone)
+    return outlook_of(balance, state.guard.clock(), journal, known.period.timezone)
 
 
 def _forecast(ahead: Outlook) -> dict[str, Any]:
     found = ahead.forecast
     return {
         "burn_per_day": None if ahead.burn is None else f"{decimal_usd(ahead.burn):f}",
+        "burn_basis": ahead.basis,
         "expected": f"{decimal_usd(found.expected):f}" if isinstance(found, Forecast) else None,
         "runs_out": None if ahead.runs_out is None else ahead.runs_out.isoformat(),
         "note": None if isinstance(found, Forecast) or found is None else str(found),
