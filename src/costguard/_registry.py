@@ -28,6 +28,6 @@ def opened(what: str, group: str, builtin: Mapping[str, str], url: str) -> Any:
     schemes = {point.name: point.value for point in entry_points(group=group)} | dict(builtin)
     if scheme not in schemes:
         # Not the whole URL: it may have a password in it.
-        told = f"{scheme}://" if scheme else repr(url)
+        told = repr(f"{scheme}://" if scheme else url)
         raise ConfigError(f"{what} {told}: the schemes are {', '.join(f'{name}://' for name in sorted(schemes))}")
     return resolve_name(schemes[scheme])(url)
