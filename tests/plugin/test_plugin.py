@@ -11,7 +11,7 @@ import pytest
 
 from costguard._budget import clean_tags
 from costguard.pytest_plugin._books import tag_of
-from costguard.testing.loopback import LoopbackProvider
+from costguard.testing.loopback import LoopbackProvider, Reply
 
 pytest_plugins = ["pytester"]
 
@@ -403,6 +403,8 @@ def test_the_fixture_asked_for_by_name_switches_metering_on(run: Run) -> None:
 
 def test_coroutines_threads_and_executors_count_on_their_test(run: Run, provider: LoopbackProvider) -> None:
     """A call belongs to the running test, in whatever task or thread it is made."""
+    # As much as is held for it: however the threads take turns, three calls fit.
+    provider.reply = Reply(input_tokens=10, output_tokens=1000)
     result = run("""
         import asyncio, threading
         from concurrent.futures import ThreadPoolExecutor
