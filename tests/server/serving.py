@@ -13,9 +13,11 @@ from costguard.server.app import LOCAL, create_app
 
 
 @contextmanager
-def serving(home: Path, *, hosts: Sequence[str] = LOCAL, closed: bool = False) -> Iterator[str]:
+def serving(
+    home: Path, *, hosts: Sequence[str] = LOCAL, closed: bool = False, once: str | None = None
+) -> Iterator[str]:
     """The URL of a server over the guard that is current, which a test may replace while it runs."""
-    application = create_app(home, hosts=hosts, closed=closed)
+    application = create_app(home, hosts=hosts, closed=closed, once=once)
     config = uvicorn.Config(application, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     socket = config.bind_socket()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import secrets
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -50,8 +51,9 @@ def run(options: argparse.Namespace) -> int:
         config=options.config,
     )
     hosts = [*app.LOCAL, *options.allow_host, *([] if local else [options.host])]
-    application = app.create_app(folder, hosts=hosts, closed=not local)
-    _serve(application, options.host, options.port)
+    once = None if local and not tokens.Tokens(folder / "tokens.json") else secrets.token_urlsafe(16)
+    application = app.create_app(folder, hosts=hosts, closed=not local, once=once)
+    _serve(application, options.host, options.port, "" if once is None else f"?token={once}")
     return 0
 
 
@@ -68,7 +70,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _serve(application: Any, host: str, port: int) -> None:
+def _serve(application: Any, host: str, port: int, login: str) -> None:
     uvicorn: Any = import_module("uvicorn")
     server = uvicorn.Server(
         uvicorn.Config(
@@ -79,4 +81,6 @@ def _serve(application: Any, host: str, port: int) -> None:
     sockets = [server.config.bind_socket()]
     where = sockets[0].getsockname()
     print(f"costguard serves on http://{where[0]}:{where[1]}", file=sys.stderr, flush=True)
+    good = " (good for one login)" if login else ""
+    print(f"dashboard: http://{where[0]}:{where[1]}/dashboard{login}{good}", file=sys.stderr, flush=True)
     server.run(sockets=sockets)

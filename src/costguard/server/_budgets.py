@@ -153,12 +153,17 @@ _PERIODS: Final = {"daily": "day", "hourly": "hour"}
 
 def every() -> list[dict[str, Any]]:
     """Every budget that is known, and every window that the ledger holds for a program's budget."""
+    return [_shown(balance, known) for balance, known in standing()]
+
+
+def standing() -> list[tuple[Balance, Budget | None]]:
+    """Their books, the fullest first, each with the budget where it is known here."""
     known = {budget.name: budget for budget in state.guard.admission.known()}
     # Those of this server last, because their limits are today's.
     balances: Sequence[Balance] = (*state.guard.windows(), *state.guard.balances())
     unique = {(one.leg.budget, one.leg.window): one for one in balances}
     ordered = sorted(unique.values(), key=lambda one: (-_share(one), one.leg.budget, one.leg.window))
-    return [_shown(one, known.get(one.leg.budget)) for one in ordered]
+    return [(one, known.get(one.leg.budget)) for one in ordered]
 
 
 def _one(name: str) -> dict[str, Any] | None:
@@ -171,7 +176,7 @@ def _share(one: Balance) -> float:
 
 def _shown(balance: Balance, known: Budget | None) -> dict[str, Any]:
     one: BudgetStatus = status_of(balance)
-    ahead = _ahead(known, balance)
+    found = ahead(known, balance)
     return {
         "budget": one.name,
         "scope": dict(one.scope),
@@ -187,11 +192,12 @@ def _shown(balance: Balance, known: Budget | None) -> dict[str, Any]:
         "alerts": [
             {"percent": percent, "reached": balance.spent >= nano} for percent, nano in balance.leg.marks
         ],
-        "forecast": None if ahead is None else _forecast(ahead),
+        "forecast": None if found is None else _forecast(found),
     }  # fmt: skip
 
 
-def _ahead(known: Budget | None, balance: Balance) -> Outlook | None:
+def ahead(known: Budget | None, balance: Balance) -> Outlook | None:
+    """Where a window is heading, as far as the journal tells."""
     journal = state.guard.journal
     if known is None or journal is None:
         return None

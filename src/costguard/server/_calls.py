@@ -206,6 +206,10 @@ def reserve(body: Reservation) -> JSONResponse:
     # Whole minutes, so that the same reservation asked for again within them is the same.
     hold = Hold(id, amount, legs, expires=(at + body.ttl) // 60 * 60 + 60, at=at)
     if legs and isinstance(reply := guard.ledger.reserve(hold), Refused):
+        guard.settlements.tell(CostEvent(
+            ids(), at, 0.0, call, (), Cost(0), 0, body.tags(), tuple([leg.budget for leg in legs]), "refused",
+            "BudgetExceededError", decision="blocked",
+        ))  # fmt: skip
         return refused(reply)
     ticket = _ticket({
         "id": id, "at": at, "provider": call.provider, "model": call.model, "operation": call.operation,

@@ -113,21 +113,37 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return first
 
 
+def permit(request: Request, scope: str) -> None:
+    """Let a request in that may do this. Without any tokens, which is allowed on loopback only, everybody may.
+
+    Raises:
+        HTTPException: it has no token that is known here, or one for something else.
+    """
+    tokens: Tokens = request.app.state.tokens
+    if not tokens and not request.app.state.closed:
+        return
+    kind, _, secret = request.headers.get("authorization", "").partition(" ")
+    secret = secret.strip() if kind.lower() == "bearer" else ""
+    cookie = request.cookies.get(COOKIE, "")
+    if (
+        not secret
+        and cookie
+        and scope == "read"
+        and request.method == "GET"
+        and request.app.state.sessions.allow(cookie)
+    ):
+        return
+    allowed = tokens.allow(secret, scope) if secret else None
+    if allowed is None:
+        raise HTTPException(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+    if not allowed:
+        raise HTTPException(403, f"this needs a token for the scope {scope!r}")
+
+
 def needs(scope: str) -> Any:
-    """A dependency of a route: a token for `scope`. Without any tokens, which is allowed on loopback only, none."""
+    """A dependency of a route: a token for `scope`."""
 
     def check(request: Request) -> None:
-        tokens: Tokens = request.app.state.tokens
-        if not tokens and not request.app.state.closed:
-            return
-        kind, _, secret = request.headers.get("authorization", "").partition(" ")
-        secret = secret.strip() if kind.lower() == "bearer" else ""
-        if not secret and scope == "read" and request.method == "GET":
-            secret = request.cookies.get(COOKIE, "")
-        allowed = tokens.allow(secret, scope) if secret else None
-        if allowed is None:
-            raise HTTPException(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
-        if not allowed:
-            raise HTTPException(403, f"this needs a token for the scope {scope!r}")
+        permit(request, scope)
 
     return Depends(check)
