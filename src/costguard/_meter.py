@@ -273,9 +273,10 @@ class Meter:
         hold = self.hold
         if hold is not None:
             known = self._cost(usages).nano if usages else 0
-            # Nobody knows what was billed beyond what was seen; a hard limit assumes that it was all the output that
-            # was reserved. Never more than the hold, unless that much is known.
-            nano = max(cost.nano, self._worst(guessed)) if self.reservation.strict else cost.nano
+            # Nobody knows what was billed beyond what was seen; a limit assumes that it was all the output that was
+            # reserved. Never more than the hold, unless that much is known.
+            limited = any(leg.hard for leg in hold.legs)
+            nano = max(cost.nano, self._worst(guessed)) if limited else cost.nano
             cost = replace(cost, nano=max(known, min(nano, hold.amount)))
         return Ending(self, replace(cost, estimated=True), guessed, outcome, error)
 

@@ -483,6 +483,8 @@ def test_a_deferred_answer_keeps_its_hold_until_it_arrives() -> None:
         # A provider that reports as it goes: what it last said, and for a hard limit all the output it may have made.
         ("hard", Answer([USAGE], complete=False), 900 * IN + MOST * OUT),
         ("soft", Answer([USAGE], complete=False), 900 * IN + 164 * OUT),
+        # An expected budget too: what was under way beyond the text that was seen may be the rest of the answer.
+        ("expected", Answer(complete=False, text_bytes=40), 1000 * IN + COLD_OUTPUT * OUT),
         # One that does not: the request's bound, and the text that was seen, four bytes a token and a quarter more.
         ("hard", Answer(complete=False, text_bytes=1600), WHOLE),
         ("soft", Answer(complete=False, text_bytes=1600), 1000 * IN + 564 * OUT),

@@ -54,8 +54,9 @@ async def test_a_task_cancelled_while_it_reserves_holds_nothing(provider: Loopba
     assert ([], 0) == (provider.requests, costguard.status()["all"].spent)
 
 
-def test_who_waits_gets_what_a_dropped_answer_held(provider: LoopbackProvider) -> None:
-    """Nobody reads or closes the answer and nobody calls again: the caller in line looks for itself."""
+def test_who_waits_is_told_once_a_dropped_answer_is_charged(provider: LoopbackProvider) -> None:
+    """Nobody reads or closes the answer and nobody calls again: the caller in line looks for itself. The answer is
+    charged as it was held, so there is nothing to wait for any more."""
     provider.reply = Reply(input_tokens=10, output_tokens=100)
     costguard.configure(budgets=[costguard.budget("$0.05", name="all", enforcement="expected", wait=20)])
     with openai.OpenAI(api_key="x", base_url=provider.openai_url) as client, ThreadPoolExecutor(1) as pool:
@@ -65,7 +66,8 @@ def test_who_waits_gets_what_a_dropped_answer_held(provider: LoopbackProvider) -
         assert not other.done()
         began = time.monotonic()
         del answer
-        other.result(20)
+        with pytest.raises(costguard.BudgetExceededError):
+            other.result(20)
     assert time.monotonic() - began < 5
 
 
