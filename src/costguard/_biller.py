@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ._catalog import Catalog, host_provider
+from ._hosts import routed
 
 _FIRST: Final = ("openai", "anthropic", "google")
 _MORE: Final = (
@@ -38,7 +39,8 @@ class Biller:
         key = (sdk, host, model)
         found = self._known.get(key)
         if found is None:
-            found = host_provider(host) or self._behind(sdk, host, model, at)
+            known = host_provider(host)
+            found = routed(known, model.lower())[0] if known else self._behind(sdk, host, model, at)
             if len(self._known) >= _CACHED:
                 self._known.clear()
             self._known[key] = found

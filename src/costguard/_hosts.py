@@ -77,6 +77,7 @@ _HOSTS: Final[Mapping[str, str]] = {
     "api.quicksilverpro.io": "quicksilverpro",
     "api.typesafe.ai": "typesafe",
     "ai-gateway.vercel.sh": "vercel",
+    "router.huggingface.co": "huggingface",
     "api.voyageai.com": "voyageai",
     "api.z.ai": "zai",
     "open.bigmodel.cn": "zhipuai",
@@ -103,6 +104,49 @@ _PINNED: Final = re.compile(
     r"([a-z0-9-]+)-aiplatform\.googleapis\.com|bedrock-(?:runtime|mantle)(?:-fips)?\.([a-z0-9-]+)\..+"
 )
 
+ROUTER: Final = "huggingface"
+"""Hugging Face's router: many providers behind one host, each with prices of its own under ``huggingface_NAME``."""
+ROUTED: Final = tuple(
+    f"{ROUTER}_{name}"
+    for name in (
+        "cerebras",
+        "fireworks-ai",
+        "groq",
+        "hyperbolic",
+        "nebius",
+        "novita",
+        "nscale",
+        "ovhcloud",
+        "publicai",
+        "sambanova",
+        "together",
+    )
+)
+"""Those of them that have a price file."""
+_ROUTER_HOST: Final = "router.huggingface.co"
+_VERSION: Final = re.compile(r"v\d+")
+
+
+def place(host: str, path: str) -> str:
+    """What tells who bills for a request: the host, with the provider that the router's paths begin with."""
+    if host != _ROUTER_HOST:
+        return host
+    first = path.lstrip("/").partition("/")[0].lower()
+    return f"{host}/{first}" if first and not _VERSION.fullmatch(first) else host
+
+
+def routed(provider: str, model: str) -> tuple[str, str, str]:
+    """For a model at the router: which provider it is asked of, the model without what says so, and what that was.
+
+    ``org/model:together`` names one; ``:fastest`` and other policies, or nothing, leave the choice to the router.
+    """
+    if not provider.startswith(ROUTER):
+        return provider, model, ""
+    bare, _, wish = model.partition(":")
+    if provider == ROUTER and f"{ROUTER}_{wish}" in ROUTED:
+        return f"{ROUTER}_{wish}", bare, wish
+    return provider, bare, wish
+
 
 def provider_name(name: str) -> str:
     """The catalog's name of a provider, out of any of its names."""
@@ -111,8 +155,11 @@ def provider_name(name: str) -> str:
 
 def host_provider(host: str) -> str | None:
     """Who bills for requests to `host` (a name, with or without a port), None when it is no known provider's."""
-    name = host.strip().lower().partition(":")[0].rstrip(".")
+    name, _, path = host.strip().lower().partition("/")
+    name = name.partition(":")[0].rstrip(".")
     known = _HOSTS.get(name)
+    if known == ROUTER and f"{ROUTER}_{path}" in ROUTED:
+        return f"{ROUTER}_{path}"
     if known is not None:
         return known
     return next((provider for pattern, provider in _PATTERNS if pattern.fullmatch(name)), None)

@@ -201,7 +201,7 @@ class Shelf:
         if not pool:
             return None
         closest = max(shared(theirs, asked) for theirs, _ in pool)
-        family = [(_weight(model, at), model) for theirs, model in pool if shared(theirs, asked) == closest]
+        family = [(weight(model, at), model) for theirs, model in pool if shared(theirs, asked) == closest]
         typical = median_low(weight for weight, _ in family)
         usual = (one for one in family if one[0] <= OUTLIER * typical)
         _, chosen = max(usual, key=lambda one: (one[0], -len(one[1].id), one[1].id))
@@ -212,7 +212,7 @@ class Shelf:
         """Models that can still be called and cost something, of one kind; of any kind when there is none."""
         if self._kinship is None:
             self._kinship = [(words(model.id), model) for model in self.every() if not model.free]
-        priced = [one for one in self._kinship if one[1].current(at) and _weight(one[1], at)]
+        priced = [one for one in self._kinship if one[1].current(at) and weight(one[1], at)]
         same = [one for one in priced if KINDS.intersection(one[0]) == kind]
         chat = [one for one in same if {"input", "output"} <= price_at(one[1].prices, at).rates.keys()]
         return chat or same or priced
@@ -228,7 +228,7 @@ class Shelf:
         return best
 
 
-def _weight(model: Model, at: float) -> int:
+def weight(model: Model, at: float) -> int:
     """How dear a model is: a token in and a token out."""
     rates = price_at(model.prices, at).rates
     return sum(rates[unit].base for unit in ("input", "output") if unit in rates)

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from .._baggage import unsent
 from .._guard import Guard
+from .._hosts import place
 from .._meter import Meter
 from .._shield import shielded
 from .._streams import Answer, AsyncStreamTap, StreamTap, WatchedBytes
@@ -285,7 +286,7 @@ def _request(client: Any, options: Any, stream: bool) -> Request:
     return Request(
         method=options.method.upper(),
         path=url.path,
-        host=url.hostname or str(client.base_url.host),
+        host=place(url.hostname or str(client.base_url.host), url.path if url.hostname else str(client.base_url.path)),
         body=body,
         stream=stream,
         files=options.files,

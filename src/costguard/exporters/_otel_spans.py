@@ -205,7 +205,8 @@ def request(call: Call) -> dict[str, Value]:
     if call.stream:
         found[names.REQUEST_STREAM] = True
     if call.host:
-        found[names.SERVER_ADDRESS] = call.host
+        # Behind the router of Hugging Face, the name of a provider follows.
+        found[names.SERVER_ADDRESS] = call.host.partition("/")[0]
     if call.max_output is not None:
         found[names.REQUEST_MAX_TOKENS] = call.max_output
     if call.choices != 1:
