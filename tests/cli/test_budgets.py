@@ -50,6 +50,9 @@ def test_list_has_every_window_of_the_ledger(url: str, capsys: pytest.CaptureFix
     assert document["schema"] == "costguard.budgets/1"
     _, search = document["budgets"]
     assert search.pop("resets_at").endswith("T00:00:00+00:00")
+    # The average of a day that has just begun says nothing.
+    assert search.pop("burn_basis") in ("", "average")
+    search.pop("burn_per_day"), search.pop("runs_out")
     assert search == {
         "name": "search", "scope": {}, "limit": "5.000000000", "spent": "1.250000000", "held": "0.000000000",
         "remaining": "3.750000000", "percent": 25.0, "paused": False,
@@ -183,3 +186,12 @@ def test_check_tells_of_a_budget_that_will_run_out(
     assert project["burn_basis"] == "forecast"
     assert project["burn_per_day"] == "30.000000000"
     assert project["finding"].startswith("runs out on ")
+    (listed,) = [one for one in told(capsys)["budgets"] if one["name"] == "project"]
+    told_ahead = ("burn_per_day", "burn_basis", "runs_out")
+    assert [project[name] for name in told_ahead] == [listed[name] for name in told_ahead]
+    capsys.readouterr()
+    assert main(["budgets"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert project["runs_out"] in out
+    assert "$30.00" in out

@@ -90,6 +90,17 @@ def test_simulate_replays_the_budgets_of_a_file(tmp_path: Path, capsys: pytest.C
     assert max(map(len, table.splitlines())) <= 80
 
 
+def test_simulate_tries_the_cache_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As long as it says, which is the same as asking for it."""
+    (tmp_path / "new.toml").write_text('[cache]\nttl = "1d"\n\n[[budgets]]\nlimit = "$1000/day"\n')
+    words = ["simulate", "--month", "2026-10", "--policy", "new.toml", "--json"]
+    assert 0 == main(words)
+    by_file = section(capsys.readouterr().out, "simulated")["facts"]
+    assert 0 == main([*words, "--cache-ttl", "1d"])
+    assert by_file == section(capsys.readouterr().out, "simulated")["facts"]
+    assert by_file["hits"] > 0
+
+
 def test_simulate_tries_ladders(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Some calls would have gone to the cheaper model."""
     (tmp_path / "new.toml").write_text('[[budgets]]\nlimit = "$0.10/day"\n')

@@ -13,6 +13,8 @@ from .._config import state
 from .._money import format_usd, parse_usd
 from ..budgets import Change
 from ..errors import ConfigError
+from ..review._figures import NOTHING, bar, money
+from ..review.outlook import Outlook
 from . import _budgets_check
 from ._document import document
 
@@ -88,12 +90,15 @@ def _changed(action: str, options: argparse.Namespace) -> Change:
 
 
 def _list(options: argparse.Namespace) -> int:
-    known = {one.name: one for one in (status_of(balance) for balance in state.guard.balances())}
-    every = [*budgets.every()]
+    windows = [*state.guard.windows()]
+    names = {one.leg.budget for one in windows}
     # A budget of the configuration that no call has touched yet is one, too.
-    every += [one for name, one in known.items() if name not in {listed.name for listed in every}]
+    windows += [one for one in state.guard.balances() if one.leg.budget not in names]
+    every = [(status_of(one), _budgets_check.ahead_of(one)) for one in windows]
+    every.sort(key=lambda one: one[0].name)
     if options.json:
-        document("costguard.budgets/1", {"budgets": [_status(one) for one in every]})
+        told = [{**_status(one), **_budgets_check.told_ahead(ahead)} for one, ahead in every]
+        document("costguard.budgets/1", {"budgets": told})
     else:
         _table(every)
     return 0
@@ -108,17 +113,19 @@ def _history(options: argparse.Namespace) -> int:
     return 0
 
 
-def _table(every: list[BudgetStatus]) -> None:
+def _table(every: list[tuple[BudgetStatus, Outlook]]) -> None:
     from ._budgets_table import show
 
     show(
         [
             (
                 f"{one.name}{' (paused)' if one.paused else ''}",
-                _usd(one.limit), _usd(one.spent), _usd(one.held), f"{one.percent:.0f}%",
-                "" if one.resets_at is None else f"{one.resets_at:%Y-%m-%d %H:%M}",
+                _usd(one.limit), _usd(one.spent), _usd(one.held), f"{bar(one.percent / 100, 5)} {one.percent:3.0f}%",
+                NOTHING if ahead.burn is None else money(ahead.burn),
+                _budgets_check.runs_out(ahead, "lasts") or NOTHING,
+                "" if one.resets_at is None else f"{one.resets_at:%Y-%m-%d %H:%M}".removesuffix(" 00:00"),
             )
-            for one in every
+            for one, ahead in every
         ]
     )  # fmt: skip
 

@@ -10,7 +10,8 @@ from typing import Final
 from .._catalog import Catalog
 from .._config import state
 from .._journal import Selection
-from .._settings import load
+from .._settings import Settings, load
+from .._shield import log
 from ..errors import ConfigError
 from ..optimize import Ladder
 from ..review.backtest import Policy, Rungs, backtest, ladders_of
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     _check(state.catalog, ladders)
     if file is not None:
         ladders += tuple([_named(state.catalog, ladder) for ladder in file.ladders])
-    policy = Policy(setup.budgets if file is None else file.budgets, ladders, _seconds(options.cache_ttl))
+    policy = Policy(setup.budgets if file is None else file.budgets, ladders, _ttl(options.cache_ttl, file))
     if policy == Policy():
         raise ConfigError("simulate what? Give --policy FILE with [[budgets]], --ladder or --cache-ttl")
     of, tags = span_of(options), scope(options)
@@ -76,9 +77,17 @@ def _check(catalog: Catalog, ladders: tuple[Rungs, ...]) -> None:
             raise ConfigError(f"--ladder: {name!r} is not in the price lists; write it like openai/gpt-4o-mini")
 
 
-def _seconds(text: str | None) -> float | None:
-    if text is None:
-        return None
+def _ttl(asked: str | None, file: Settings | None) -> float | None:
+    """How long answers are kept: as asked for, else as the policy's cache says; None without a cache."""
+    if asked is not None or file is None or file.cache is None:
+        return None if asked is None else _seconds(asked)
+    if file.cache.get("features"):
+        log.warning("--policy: its cache is tried for the calls of all features, not only for those it names")
+    kept = file.cache.get("ttl", "1h")
+    return _seconds(kept) if isinstance(kept, str) else float(kept)
+
+
+def _seconds(text: str) -> float:
     match = _LENGTH.fullmatch(text.strip())
     if match is None or not int(match[1]):
         raise ConfigError(f"--cache-ttl {text!r}: write it like 30m, 1h or 7d")
