@@ -48,7 +48,7 @@ from .errors import (
     MissingExtraError,
     UnknownPriceError,
 )
-from .optimize import Cache, CacheStats, Downgrade, Ladder, LoopGuard, classify
+from .optimize import Cache, CacheStats, Comparison, Downgrade, Embed, Ladder, LoopGuard, Semantic, Shadow, classify
 
 __all__ = [
     "Alert",
@@ -57,12 +57,14 @@ __all__ = [
     "BudgetStatus",
     "Cache",
     "CacheStats",
+    "Comparison",
     "Compressed",
     "ConfigError",
     "CostEvent",
     "CostguardError",
     "Decision",
     "Downgrade",
+    "Embed",
     "Estimate",
     "JournalUnavailableError",
     "Ladder",
@@ -70,6 +72,8 @@ __all__ = [
     "LoopDetectedError",
     "LoopGuard",
     "MissingExtraError",
+    "Semantic",
+    "Shadow",
     "Spend",
     "Status",
     "UnknownPriceError",

@@ -28,7 +28,7 @@ from ._shield import log, shielded
 from ._types import Amendment, Balance, Call, Cost, Granted, Hold, Leg, Outcome, Refused, Usage
 from ._waiting import TaskPlace, ThreadPlace, Ticket, apause, pause
 from .errors import BudgetExceededError, LedgerUnavailableError, LoopDetectedError
-from .optimize import Cache, LoopGuard, Shortcut, Tiers
+from .optimize import Alike, Cache, LoopGuard, Shortcut, Tiers
 from .ports import Exporter, Journal, Ledger, Provider, Reader, Request
 
 T = TypeVar("T")
@@ -195,9 +195,15 @@ class Guard:
             key = cache.key(meter.call, request, tags, identity)
             if key:
                 ttl = cache.ttl if wish is None or wish is True else wish
+                alike = None
+                semantic = cache.semantic
+                if semantic is not None:
+                    asked = cache.alike(meter.call, request, tags, identity)
+                    alike = None if asked is None else Alike(cache, semantic, *asked, tags)
                 meter.shortcut = Shortcut(
-                    cache, key, meter, provider, ttl=ttl, blocking=blocking, clock=self.clock, drain=self.drain
-                )
+                    cache, key, meter, provider, ttl=ttl, blocking=blocking, clock=self.clock, drain=self.drain,
+                    alike=alike,
+                )  # fmt: skip
 
     def drive(self, meter: Meter, billed: Callable[[BaseException], bool | None], send: Callable[[], T]) -> T:
         """Carry out a call's effects; `send` lets the SDK do its work."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
@@ -55,6 +55,17 @@ def cached(question: str) -> str:
 
 costguard.configure(cache=costguard.Cache("sqlite:answers.db", features=["faq"], ttl=60, apart=("tenant",)))
 assert_type(costguard.Cache().stats, costguard.CacheStats)
+
+
+def embed(texts: Sequence[str], /) -> list[list[float]]:
+    return [[1.0] for _ in texts]
+
+
+embedding: costguard.Embed = embed
+semantic = costguard.Semantic(embedding, threshold=0.9, mode="shadow")
+costguard.Cache(semantic=semantic)
+assert_type(semantic.report(0.8), costguard.Shadow)
+assert_type(semantic.comparisons, list[costguard.Comparison])
 
 
 assert_type(costguard.compress("text", model="gpt-4o", phrases=["in order to"]), costguard.Compressed)

@@ -216,7 +216,7 @@ class Funnel:
             return None
         if kept.parsed:
             return [json.loads(body) for body in kept.bodies]
-        return [provider.again(body, {**kept.headers, **HIT}) for body in kept.bodies]
+        return [provider.again(body, {**kept.headers, HIT: kept.found}) for body in kept.bodies]
 
     def _whole(self, hop: Hop, response: Any) -> Any:
         """Read an answer. One whose body is still to be read, by whoever decodes it, is read on its way."""

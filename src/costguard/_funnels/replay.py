@@ -17,7 +17,8 @@ import wrapt
 
 from ..optimize import Entry
 
-HIT: Final = {"x-costguard-cache": "hit"}
+HIT: Final = "x-costguard-cache"
+"""The header that says how a kept answer was found."""
 
 _OF_THE_TRANSPORT: Final = (
     "x-stainless-", "idempotency-key", "user-agent", "accept", "content-", "traceparent", "tracestate", "baggage",
@@ -65,7 +66,7 @@ def _response(request: Any, entry: Entry) -> Any:
     library = sys.modules[type(request).__module__.partition(".")[0]]
     body = library.ByteStream("".join(entry.bodies).encode())
     # As a stream, so that it is unread until somebody reads it, like one from the network.
-    response = library.Response(200, headers={**entry.headers, **HIT}, stream=body, request=request)
+    response = library.Response(200, headers={**entry.headers, HIT: entry.found}, stream=body, request=request)
     response.elapsed = timedelta(0)
     return response
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._advice import Advice, advise
+from ._alike import Alike
 from ._cache import Cache, CacheStats
 from ._complexity import Classifier, Complexity, classify, texts
 from ._compress import Shortened, shorten
@@ -10,26 +11,33 @@ from ._compress import estimate as estimate_tokens
 from ._entries import Entry
 from ._loops import LoopGuard
 from ._shortcut import Recording, Shortcut
+from ._similar import Comparison, Embed, Semantic, Shadow, distance
 from ._tiers import RUNGS, Downgrade, Ladder, OnDowngrade, Tiers, ladders
 
 __all__ = [
     "RUNGS",
     "Advice",
+    "Alike",
     "Cache",
     "CacheStats",
     "Classifier",
+    "Comparison",
     "Complexity",
     "Downgrade",
+    "Embed",
     "Entry",
     "Ladder",
     "LoopGuard",
     "OnDowngrade",
     "Recording",
+    "Semantic",
+    "Shadow",
     "Shortcut",
     "Shortened",
     "Tiers",
     "advise",
     "classify",
+    "distance",
     "estimate_tokens",
     "ladders",
     "shorten",

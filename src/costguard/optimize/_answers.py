@@ -69,3 +69,36 @@ def document(event: str) -> Any:
         return json.loads(data) if data else None
     except ValueError:
         return None
+
+
+def text_of(documents: Iterable[Any]) -> str:
+    """The text that an answer's documents say: all that a reader would see, and nothing else."""
+    found: list[str] = []
+    for document in documents:
+        if isinstance(document, Mapping):
+            found += (text for text in _said(document) if isinstance(text, str))
+    return "".join(found)
+
+
+def _said(document: Mapping[str, Any]) -> Iterable[Any]:
+    for choice in _mappings(document.get("choices")):
+        message = choice.get("message") or choice.get("delta")
+        yield message.get("content") if isinstance(message, Mapping) else choice.get("text")
+    for candidate in _mappings(document.get("candidates")):
+        content = candidate.get("content")
+        if isinstance(content, Mapping):
+            yield from (part.get("text") for part in _mappings(content.get("parts")) if not part.get("thought"))
+    yield from (part.get("text") for part in _mappings(document.get("content")) if part.get("type") == "text")
+    for item in _mappings(document.get("output")):
+        yield from (part.get("text") for part in _mappings(item.get("content")))
+    delta = document.get("delta")
+    if document.get("type") == "content_block_delta" and isinstance(delta, Mapping):
+        yield delta.get("text")
+    elif document.get("type") == "response.output_text.delta":
+        yield delta
+
+
+def documents(bodies: Iterable[str], *, streamed: bool) -> list[Any]:
+    """The JSON documents of kept bodies."""
+    parts = [part for body in bodies for part in events(body)] if streamed else [f"data: {body}" for body in bodies]
+    return [found for part in parts if (found := document(part)) is not None]

@@ -18,6 +18,7 @@ from . import _requests
 from ._entries import Entry
 from ._flights import Flights
 from ._requests import Rules, Unfit
+from ._similar import Semantic, question
 from .stores import open_store
 
 APART: Final = ("environment", "team", "tenant")
@@ -34,12 +35,14 @@ class CacheStats:
         misses: calls that could have been.
         kept: answers kept.
         left_out: calls and answers that are not cached, by the reason.
+        similar: those of the hits that were the answer to another question.
     """
 
     hits: int
     misses: int
     kept: int
     left_out: Mapping[str, int]
+    similar: int = 0
 
     @property
     def hit_rate(self) -> float:
@@ -65,6 +68,7 @@ class Cache:
             old decision is rarely wanted.
         ignore: further fields of requests that do not shape the answer, such as ``("user",)``.
         patience: seconds that a call waits for an equal one under way, before it is sent itself.
+        semantic: also looks for questions that mean the same, or measures what that would do; see `Semantic`.
 
     Raises:
         ConfigError: an argument is malformed, or no store is registered for the URL.
@@ -81,7 +85,11 @@ class Cache:
         tools: bool = False,
         ignore: Iterable[str] = (),
         patience: float = 30.0,
+        semantic: Semantic | None = None,
     ) -> None:
+        if semantic is not None and not isinstance(semantic, Semantic):
+            raise ConfigError(f"semantic={semantic!r}: give a costguard.Semantic(embed, threshold=...)")
+        self.semantic = semantic
         self.ttl = length("ttl", ttl)
         self.features = frozenset(_names("features", features))
         self.apart = tuple(_names("apart", apart))
@@ -94,13 +102,13 @@ class Cache:
         self._writer = Writer()
         self._lock = threading.Lock()
         self._secret: bytes | None = None
-        self._hits = self._misses = self._kept = 0
+        self._hits = self._misses = self._kept = self._similar = 0
         self._left_out: Counter[str] = Counter()
 
     @property
     def stats(self) -> CacheStats:
         """What it did so far."""
-        return CacheStats(self._hits, self._misses, self._kept, dict(self._left_out))
+        return CacheStats(self._hits, self._misses, self._kept, dict(self._left_out), self._similar)
 
     def clear(self) -> None:
         """Forget every answer in the store, those of other processes included."""
@@ -131,6 +139,18 @@ class Cache:
             self.left_out(str(reason))
             return ""
 
+    def alike(
+        self, call: Call, request: Request, tags: Mapping[str, str], identity: Callable[[], Any]
+    ) -> tuple[str, str] | None:
+        """The question of a request that is cached, and a key of all the rest of it; None where it has none."""
+        found = None if call.operation == "embeddings" else question(request)
+        secret = self._key()
+        if found is None or secret is None:
+            return None
+        text, rest = found
+        parts = ["semantic", [tags.get(tag, "") for tag in self.apart], identity()]
+        return text, _requests.key(secret, call, rest, parts, self.rules)
+
     def find(self, key: str, now: float) -> Entry | None:
         """The answer kept under a key."""
         text = self.store.get(key, now)
@@ -154,11 +174,12 @@ class Cache:
             self._writer.put(lambda: self._write(key, text, entry.expires))
         return True
 
-    def counted(self, *, hit: bool) -> None:
+    def counted(self, *, hit: bool, similar: bool = False) -> None:
         """Count a call that was looked up."""
         with self._lock:
             self._hits += hit
             self._misses += not hit
+            self._similar += similar
 
     def left_out(self, reason: str) -> None:
         """Count a call or an answer that is not cached."""

@@ -27,6 +27,7 @@ class Entry:
         at: UTC epoch seconds of the original.
         expires: UTC epoch seconds after which it is not used any more.
         parsed: whether the SDK was given plain dicts instead of responses.
+        found: how it was found, which its response says: ``hit``, or ``similar`` for another question's answer.
     """
 
     bodies: tuple[str, ...]
@@ -36,6 +37,12 @@ class Entry:
     at: float
     expires: float
     parsed: bool = field(default=False)
+    found: str = field(default="hit")
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the body is one of server-sent events."""
+        return "event-stream" in self.headers.get("content-type", "") and len(self.bodies) == 1 and not self.parsed
 
     def to_json(self) -> str:
         """The entry as text."""

@@ -10,6 +10,7 @@ from .._shield import shielded
 from .._types import Call, Outcome
 from ..ports import Provider
 from . import _answers
+from ._alike import Alike
 from ._cache import Cache
 from ._entries import KEPT_HEADERS, Entry
 from ._flights import Flight
@@ -30,6 +31,7 @@ class Shortcut:
         blocking: whether the caller blocks its thread while it waits.
         clock: UTC epoch seconds.
         drain: ends what finalisers left to be ended.
+        alike: looks for questions that mean the same, where that is on.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Shortcut:
         blocking: bool,
         clock: Callable[[], float],
         drain: Callable[[], None],
+        alike: Alike | None = None,
     ) -> None:
         self._cache = cache
         self._key = key
@@ -55,6 +58,7 @@ class Shortcut:
         self._drain = drain
         self._flight: Flight | None = None
         self._recordings = 0
+        self._alike = alike
 
     def before(self) -> Generator[Any, Any, Entry | None]:
         """The effects before a reservation; returns the answer to give, None when the call is to be sent."""
@@ -66,6 +70,9 @@ class Shortcut:
             if flight.entry is not None and self._clock() < flight.entry.expires:
                 return self._found(flight.entry)
         entry = yield Step(self._look, inline=self._cache.store.inline)
+        if entry is None and self._alike is not None:
+            # A model may take a while, or be a service: never in an event loop.
+            entry = yield Step(self._look_alike, inline=False)
         return self._found(entry)
 
     def _wait(self, flight: Flight) -> Generator[Any, Any, None]:
@@ -80,8 +87,14 @@ class Shortcut:
             return self._cache.find(self._key, self._clock())
         return None
 
+    def _look_alike(self) -> Entry | None:
+        assert self._alike is not None  # asked only where it is on
+        with shielded("looking for a question that means the same"):
+            return self._alike.look(self._clock())
+        return None
+
     def _found(self, entry: Entry | None) -> Entry | None:
-        self._cache.counted(hit=entry is not None)
+        self._cache.counted(hit=entry is not None, similar=entry is not None and entry.found == "similar")
         if entry is not None and self._flight is not None:
             self._cache.flights.over(self._key)
             self._land(entry)
@@ -105,6 +118,8 @@ class Shortcut:
             entry = self._entry(call, bodies, headers, parsed=parsed)
             if entry is not None and not self._cache.keep(self._key, entry):
                 entry = None
+            if entry is not None and self._alike is not None:
+                self._alike.arrived(self._key, entry)
         if entry is None:
             self.failed()
         else:
