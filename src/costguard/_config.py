@@ -88,7 +88,9 @@ class Costguard:
         env = environment()
         file = settings(env, config)
         rungs = tuple(ladders)
-        arguments = Arguments(budgets, ledger, exporters, tags, mode, on_unknown_price, journal, cache, rungs)
+        arguments = Arguments(
+            budgets, ledger, exporters, tags, mode, on_unknown_price, journal, cache, rungs, loop_guard
+        )
         setup = resolve(arguments, env, file, self.assumed_exporters)
         _check_callable("on_alert", on_alert)
         with _told_of(setup, "ledger"):
@@ -114,7 +116,7 @@ class Costguard:
             fingerprints=None if kept is None else Fingerprints(machine_key(env.home)),
             cache=answers,
             tiers=self._tiers(setup.ladders, on_downgrade),
-            loop_guard=loop_guard,
+            loop_guard=setup.loop_guard,
         )
         _price(self.catalog, file)
         self._take_over(guard, setup, file)

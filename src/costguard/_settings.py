@@ -17,7 +17,7 @@ from ._keys import Day, Either, Flag, Free, Number, Place, Several, Table, Text
 from ._own import UNITS
 from .errors import ConfigError
 from .ledgers import anchored
-from .optimize import Ladder
+from .optimize import Ladder, LoopGuard
 
 NAMES: Final = ("costguard.toml", "pyproject.toml")
 """The files looked for in a directory, the first one that has something for us counts."""
@@ -53,6 +53,7 @@ class Settings:
     on_unknown_price: str | None = None
     executors: bool | None = None
     cache: Mapping[str, Any] | None = None
+    loop_guard: LoopGuard | None = None
     ladders: tuple[Ladder, ...] = ()
     budgets: tuple[Budget, ...] = ()
     prices: PriceSettings = PriceSettings()
@@ -161,12 +162,16 @@ _EXPORTERS: Final = Either(
 )
 
 
-def _cache(said: dict[str, Any]) -> dict[str, Any]:
+def _plain(said: dict[str, Any]) -> dict[str, Any]:
     return {name: float(value) if isinstance(value, Decimal) else value for name, value in said.items()}
 
 
 def _ladder(said: dict[str, Any]) -> Ladder:
     return Ladder(*said.pop("models"), **said)
+
+
+def _loop_guard(said: dict[str, Any]) -> LoopGuard:
+    return LoopGuard(**_plain(said))
 
 
 def _names(about: str) -> Several:
@@ -185,7 +190,7 @@ CACHE: Final = Table(
         "ignore": _names("further fields of requests that do not shape the answer"),
         "patience": Number("seconds that a call waits for an equal one under way"),
     },
-    make=_cache,
+    make=_plain,
 )
 
 LADDER: Final = Table(
@@ -197,6 +202,16 @@ LADDER: Final = Table(
     },
     needed=("models",),
     make=_ladder,
+)
+
+LOOP_GUARD: Final = Table(
+    "Stops a request that is sent again and again.",
+    {
+        "repeats": Number("how often the same request may be sent", least=1, whole=True),
+        "within": Number("in how long a time: seconds, or like '1m'", text=True),
+        "features": _names("the features it watches; all when left out"),
+    },
+    make=_loop_guard,
 )
 
 FILE: Final = Table(
@@ -211,6 +226,7 @@ FILE: Final = Table(
         "on_unknown_price": Text("what happens to models without a price; estimate when left out", UNKNOWN_PRICE),
         "executors": Flag("whether work given to thread and process pools carries its attribution along"),
         "cache": CACHE,
+        "loop_guard": LOOP_GUARD,
         "ladders": Several("Cheaper models; each is a [[ladders]] table.", LADDER),
         "budgets": Several("Limits; each is a [[budgets]] table.", BUDGET),
         "prices": PRICES,

@@ -13,7 +13,7 @@ from ._settings import MODES, UNKNOWN_PRICE, Settings
 from ._shield import log
 from .errors import ConfigError
 from .ledgers import anchored
-from .optimize import Cache
+from .optimize import Cache, LoopGuard
 from .ports import Exporter, Journal, Ledger
 
 ARGUMENT: Final = "argument"
@@ -33,6 +33,7 @@ class Arguments:
     journal: str | Journal | None = None
     cache: str | Cache | None = None
     ladders: tuple[Any, ...] = ()
+    loop_guard: LoopGuard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Setup:
     journal: str | Journal | None = None
     cache: str | Cache | Mapping[str, Any] | None = None
     ladders: tuple[Any, ...] = ()
+    loop_guard: LoopGuard | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -97,6 +99,7 @@ def resolve(arguments: Arguments, env: Environment, file: Settings, assumed: tup
         journal=journal,
         cache=_only(sources, "cache", arguments.cache, file.cache, file.file),
         ladders=_only(sources, "ladders", arguments.ladders or None, file.ladders or None, file.file) or (),
+        loop_guard=_only(sources, "loop_guard", arguments.loop_guard, file.loop_guard, file.file),
         sources=sources,
     )
 

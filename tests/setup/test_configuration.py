@@ -45,6 +45,7 @@ FULL: dict[str, Any] = {
         "ignore": ["user"],
         "patience": 2.5,
     },
+    "loop_guard": {"repeats": 5, "within": "1m", "features": ["faq"]},
     "ladders": [{"models": ["gpt-4o", "gpt-4o-mini"], "features": ["faq"], "floor": "20%"}],
     "budgets": [
         {
@@ -284,9 +285,13 @@ def test_a_cache_and_ladders_can_be_in_a_file(tmp_path: Path) -> None:
     """What the file says holds until the program says otherwise."""
     write(
         'ledger = "memory://"\n[cache]\nstore = "sqlite:answers.db"\nttl = "10m"\npatience = 2.5\nfeatures = ["faq"]\n'
+        '[loop_guard]\nrepeats = 3\nwithin = "30s"\n'
         '[[ladders]]\nmodels = ["gpt-4o", "gpt-4o-mini"]\nfloor = "20%"\n'
     )
     costguard.configure()
+    loops = state.guard.loop_guard
+    assert loops is not None
+    assert (loops.repeats, loops.within) == (3, 30)
     cache = state.guard.cache
     assert cache is not None
     assert (cache.ttl, cache.patience, cache.features) == (600, 2.5, {"faq"})
