@@ -32,11 +32,12 @@ from ._accounts import (
     track,
 )
 from ._budget import Budget, budget
+from ._forecasts import forecast_alerts
 from ._optimized import Compressed, cache_advice, compress
 from ._outcome import outcome
 from ._process import budgeted, configure, instrument, uninstrument
 from ._scope import wrap
-from ._types import Alert, CostEvent, Usage
+from ._types import Alert, CostEvent, ForecastAlert, Usage
 from ._what_if import what_if
 from .errors import (
     BudgetExceededError,
@@ -66,6 +67,7 @@ __all__ = [
     "Downgrade",
     "Embed",
     "Estimate",
+    "ForecastAlert",
     "JournalUnavailableError",
     "Ladder",
     "LedgerUnavailableError",
@@ -89,6 +91,7 @@ __all__ = [
     "estimate",
     "explain",
     "flush",
+    "forecast_alerts",
     "instrument",
     "outcome",
     "prices",

@@ -80,6 +80,16 @@ class Exports:
                 with shielded("flushing an exporter"):
                     exporter.flush(min(wait, max(0.0, deadline - time.monotonic())))
 
+    def delivered(self) -> bool:
+        """Whether everything that was told has arrived, as far as exporters know; ask after `flush`."""
+        said = []
+        for exporter in self._exporters:
+            arrived = False
+            with shielded("asking an exporter what arrived"):
+                arrived = bool(getattr(exporter, "delivered", lambda: True)())
+            said.append(arrived and self._on(exporter))
+        return all(said)
+
     def close(self) -> None:
         """Let each go of what it holds."""
         for exporter in self._exporters:

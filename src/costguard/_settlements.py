@@ -179,13 +179,13 @@ class Settlements:
 
     def _send(self, crossings: Sequence[Crossing]) -> None:
         for crossing in crossings:
-            self._alert(crossing)
+            self._reached(crossing)
         if crossings:
             # Where the ledger is away now, the alert goes out once more, under the same id.
             with suppress(LedgerUnavailableError):
                 self._ledger.delivered(crossings)
 
-    def _alert(self, crossing: Crossing) -> None:
+    def _reached(self, crossing: Crossing) -> None:
         leg, now = crossing.leg, self._clock()
         try:
             # The limit that was reached; another may be in force by now.
@@ -193,7 +193,11 @@ class Settlements:
         except LedgerUnavailableError:
             balance = Balance(leg, crossing.spent, 0)
         alert = Alert(f"{leg.budget}/{leg.window}/{crossing.percent:g}", now, crossing.percent, balance)
-        log.warning("budget %r reached %g%% of its limit", leg.budget, crossing.percent)
+        self.alert(alert, f"budget {leg.budget!r} reached {crossing.percent:g}% of its limit")
+
+    def alert(self, alert: Alert, words: str) -> None:
+        """Tell the log, ``on_alert`` and the exporters."""
+        log.warning("%s", words)
         if self._on_alert is not None:
             with shielded("calling on_alert"):
                 self._on_alert(alert)

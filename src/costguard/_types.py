@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Final, Literal
 
 INPUT_UNITS: Final = (
@@ -375,3 +376,19 @@ class Alert:
     time: float
     percent: float
     balance: Balance
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastAlert(Alert):
+    """A budget is on course to be exhausted before it resets; told once per budget and window, and once more when the
+    day moves by more than two days. Its `percent` is the part of the limit that is spent.
+
+    Attributes:
+        runs_out: the day on which the limit is expected to be reached, in the budget's time zone.
+        resets: the day on which the window ends, None when it never does.
+        burn: what a day is expected to cost, in nano-dollars, None when that is not known.
+    """
+
+    runs_out: date
+    resets: date | None = None
+    burn: Nano | None = None

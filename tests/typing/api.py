@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal, TypeVar, assert_type, overload
 
 import costguard
-from costguard import Alert, Budget, BudgetExceededError, BudgetStatus, CostEvent, Usage
+from costguard import Alert, Budget, BudgetExceededError, BudgetStatus, CostEvent, ForecastAlert, Usage
 
 T = TypeVar("T")
 
@@ -189,6 +189,12 @@ def carried(pool: ThreadPoolExecutor) -> None:
 def told(alert: Alert) -> None:
     assert_type(alert.percent, float)
     assert_type(alert.balance.spent, int)
+
+
+def told_ahead() -> None:
+    (alert,) = costguard.forecast_alerts(budgets=["support"])
+    assert_type(alert, ForecastAlert)
+    assert_type(alert.runs_out, date)
 
 
 class Exporter:

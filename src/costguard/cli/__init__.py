@@ -4,7 +4,7 @@ A command's module has ``configure(parser)``, which adds its arguments, and ``ru
 returns the exit code. Only the module of the command that was asked for is imported.
 
 Exit codes: 0 all is well; 1 a finding, for scripts and CI; 2 a wrong argument or setting, or an extra that is not
-installed; 3 the ledger or the journal cannot be reached; 130 interrupted.
+installed; 3 the ledger, the journal or the receiver of an alert cannot be reached; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
 from .._accounts import status_of
 from .._config import state
+from .._forecasts import ahead_of, books, forecast_alerts
 from .._money import decimal_usd
-from .._shield import log
-from .._types import Balance
-from ..errors import ConfigError, JournalUnavailableError
+from .._types import Balance, ForecastAlert
+from ..errors import ConfigError
+from ..exporters._record import as_json
 from ..review._figures import bar, money, share
-from ..review.outlook import Outlook, outlook_of
+from ..review.outlook import Outlook
 from ._document import document
 from ._terminal import terminal
 
@@ -38,51 +41,58 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these budgets; all of them when left out")
     parser.add_argument("--max", type=float, default=100.0, metavar="PERCENT", help="of a limit, at most (%(default)g)")
     parser.add_argument(
+        "--alert", action="store_true",
+        help="tell the configured exporters of budgets that will run out before they reset, each once",
+    )  # fmt: skip
+    parser.add_argument(
         "--runs-out", action="store_true", help="a budget that runs out before it resets is a finding, too"
     )
 
 
 def check(options: argparse.Namespace) -> int:
-    """Look at every budget; the exit code is 1 when one of them is over, or will be.
+    """Look at every budget; the exit code is 1 when one of them is over, or will be, and 3 when an alert of that could
+    not be delivered.
 
     Raises:
-        ConfigError: a name is not known.
+        ConfigError: a name is not known, or an alert would go to nobody.
     """
     guard = state.guard
-    windows = {(one.leg.budget, one.leg.window): one for one in (*guard.windows(), *guard.balances())}
-    if missing := set(options.names) - {name for name, _ in windows}:
+    windows = books(guard)
+    if missing := set(options.names) - {one.leg.budget for one in windows}:
         raise ConfigError(f"there is no budget {min(missing)!r}: costguard budgets lists them")
-    chosen = [one for key, one in sorted(windows.items()) if not options.names or key[0] in options.names]
+    chosen = [one for one in windows if not options.names or one.leg.budget in options.names]
     checked = [_checked(one, options) for one in chosen]
     checked.sort(key=lambda one: (not one.finding, -one.used, one.balance.leg.budget))
     ok = not any(one.finding for one in checked)
+    told = _alerted(options) if options.alert else ()
     if options.json:
-        document("costguard.budgets.check/1", {"ok": ok, "budgets": [_told(one) for one in checked]})
+        alerts: dict[str, Any] = {"alerts": [as_json(one) for one in told]} if options.alert else {}
+        document("costguard.budgets.check/1", {"ok": ok, "budgets": [_told(one) for one in checked], **alerts})
     else:
         _table(checked)
-    return 0 if ok else 1
+    return 3 if told and not guard.exports.delivered() else 0 if ok else 1
+
+
+def _alerted(options: argparse.Namespace) -> Sequence[ForecastAlert]:
+    """Tell of budgets that will run out. Standard output is for what was asked for, so exporters that write there
+    write to standard error."""
+    if not state.guard.exporters:
+        raise ConfigError(
+            '--alert tells exporters, and none is configured: set exporters = ["webhook:https://..."] in'
+            " costguard.toml, or COSTGUARD_EXPORTERS"
+        )
+    with redirect_stdout(sys.stderr):
+        return forecast_alerts(budgets=options.names)
 
 
 def _checked(balance: Balance, options: argparse.Namespace) -> Checked:
-    leg, ahead = balance.leg, ahead_of(balance)
+    leg, ahead = balance.leg, ahead_of(state.guard, balance)
     finding = ""
     if balance.spent * 100 >= leg.limit * options.max:
         finding = f"{share(balance.spent / leg.limit) if leg.limit else '100%'} of its limit is spent"
     elif options.runs_out and ahead.runs_out is not None:
         finding = f"runs out on {ahead.runs_out}" + (", before it resets" if leg.ends is not None else "")
     return Checked(balance, ahead, finding)
-
-
-def ahead_of(balance: Balance) -> Outlook:
-    """How a window will go on, in its budget's time zone where this program has the budget, else in UTC."""
-    guard, name = state.guard, balance.leg.budget
-    zone = next((one.period.timezone for one in guard.admission.known() if one.name == name), "UTC")
-    now = guard.clock()
-    try:
-        return outlook_of(balance, now, guard.journal, zone)
-    except JournalUnavailableError as error:
-        log.warning("%s; the average of the window stands in for a forecast", error)
-        return outlook_of(balance, now, None, zone)
 
 
 def _told(one: Checked) -> dict[str, Any]:

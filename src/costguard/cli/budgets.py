@@ -10,6 +10,7 @@ from typing import Any, Final
 from .. import budgets
 from .._accounts import BudgetStatus, status_of
 from .._config import state
+from .._forecasts import ahead_of, books
 from .._money import format_usd, parse_usd
 from ..budgets import Change
 from ..errors import ConfigError
@@ -54,7 +55,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do what was asked for."""
-    guard = state.configure(ledger=options.ledger, exporters=())
+    # Nobody is told of anything by looking at books, unless that is what is asked for.
+    alerts = options.action == "check" and options.alert
+    guard = state.configure(ledger=options.ledger, exporters=None if alerts else ())
     if guard.ledger.inline:
         raise ConfigError(
             "a ledger in memory is each process's own, so there is nothing to see or to change from here: name the"
@@ -90,11 +93,8 @@ def _changed(action: str, options: argparse.Namespace) -> Change:
 
 
 def _list(options: argparse.Namespace) -> int:
-    windows = [*state.guard.windows()]
-    names = {one.leg.budget for one in windows}
-    # A budget of the configuration that no call has touched yet is one, too.
-    windows += [one for one in state.guard.balances() if one.leg.budget not in names]
-    every = [(status_of(one), _budgets_check.ahead_of(one)) for one in windows]
+    guard = state.guard
+    every = [(status_of(one), ahead_of(guard, one)) for one in books(guard)]
     every.sort(key=lambda one: one[0].name)
     if options.json:
         told = [{**_status(one), **_budgets_check.told_ahead(ahead)} for one, ahead in every]

@@ -53,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
     hosts = [*app.LOCAL, *options.allow_host, *([] if local else [options.host])]
     once = None if local and not tokens.Tokens(folder / "tokens.json") else secrets.token_urlsafe(16)
     application = app.create_app(folder, hosts=hosts, closed=not local, once=once)
+    watch: Any = import_module("costguard.server._watch")
+    watch.watch()
     _serve(application, options.host, options.port, "" if once is None else f"?token={once}")
     return 0
 

@@ -120,6 +120,11 @@ class Courier:
             self._outbox.close()
             self._changed.notify_all()
 
+    def delivered(self, *, spooled: bool) -> bool:
+        """Whether nothing would be lost if the process ended now; `spooled` where what waits outlives it."""
+        with self._changed:
+            return not self.rejected and (spooled or self._outbox.is_empty())
+
     def trouble(self) -> str:
         """What is wrong, in a sentence; empty when nothing is."""
         said = [f"{self._outbox.dropped} events dropped, as there was no room"] if self._outbox.dropped else []

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .._money import decimal_usd
-from .._types import Alert, CostEvent
+from .._types import Alert, CostEvent, ForecastAlert
+from ._sentences import sentence
 
 
 def as_json(record: CostEvent | Alert) -> dict[str, Any]:
@@ -79,6 +80,15 @@ def as_spend(event: CostEvent) -> dict[str, Any]:
 
 
 def _alert(alert: Alert) -> dict[str, Any]:
+    if isinstance(alert, ForecastAlert):
+        burn = None if alert.burn is None else _usd(alert.burn)
+        # Of a type of its own: who acts on a threshold that is reached must not take this for one.
+        return {**_reached(alert), "type": "forecast_alert", "runs_out": alert.runs_out.isoformat(),
+                "burn_usd_per_day": burn, "message": sentence(alert)}  # fmt: skip
+    return _reached(alert)
+
+
+def _reached(alert: Alert) -> dict[str, Any]:
     balance = alert.balance
     return {
         "type": "alert",

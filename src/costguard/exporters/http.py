@@ -65,6 +65,7 @@ class HttpExporter:
         poster = Poster(url, heads(token, headers), (connect_timeout, timeout))
         waiting = outbox(spool, f"http-{form} {url}", kept, spool_limit)
         body = alone if batch == 1 else together
+        self._spooled = spool is not None
         self._courier = Courier(waiting, poster, body, most=batch, every=every, name="http")
         if spool is not None:
             self._courier.start()
@@ -82,6 +83,10 @@ class HttpExporter:
     def close(self) -> None:
         """Send what can be sent within two seconds, unless that was just tried in vain."""
         self._courier.close(2.0)
+
+    def delivered(self) -> bool:
+        """Whether everything it was told is with the receiver, or waits where it outlives this process."""
+        return self._courier.delivered(spooled=self._spooled)
 
     def trouble(self) -> str:
         """What is wrong, in a sentence; empty when nothing is."""

@@ -7,8 +7,9 @@ import sys
 from typing import TextIO
 
 from .._money import format_usd
-from .._types import Alert, CostEvent
+from .._types import Alert, CostEvent, ForecastAlert
 from ._record import as_json
+from ._sentences import sentence
 
 
 class StdoutExporter:
@@ -62,6 +63,8 @@ def _call(event: CostEvent) -> str:
 
 
 def _alert(alert: Alert) -> str:
+    if isinstance(alert, ForecastAlert):
+        return f"costguard  ALERT      {sentence(alert)}"
     balance = alert.balance
     return (
         f"costguard  ALERT      {balance.leg.budget}: {alert.percent:g}% reached, "

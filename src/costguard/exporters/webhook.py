@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from .._money import format_usd
 from .._types import Alert, CostEvent
 from ..errors import ConfigError
 from ._courier import Courier
 from ._post import Poster
 from ._record import as_json
+from ._sentences import sentence
 from .http import alone, heads, outbox
 
 Form = Literal["json", "slack"]
@@ -47,6 +47,7 @@ class WebhookExporter:
         self._slack = form == "slack"
         poster = Poster(url, heads(token, headers), (3.0, 10.0))
         waiting = outbox(spool, f"webhook-{form} {url}", 1000, 2**20)
+        self._spooled = spool is not None
         self._courier = Courier(waiting, poster, alone, most=1, every=5.0, name="webhook")
         if spool is not None:
             self._courier.start()
@@ -65,21 +66,15 @@ class WebhookExporter:
         """Send what can be sent within two seconds, unless that was just tried in vain."""
         self._courier.close(2.0)
 
+    def delivered(self) -> bool:
+        """Whether everything it was told is with the receiver, or waits where it outlives this process."""
+        return self._courier.delivered(spooled=self._spooled)
+
     def trouble(self) -> str:
         """What is wrong, in a sentence; empty when nothing is."""
         return self._courier.trouble()
 
 
 def text(alert: Alert) -> str:
-    """An alert in words."""
-    balance: Any = alert.balance
-    scope = ", ".join(f"{tag} {value}" for tag, value in balance.leg.scope)
-    return (
-        f"Budget {_plain(balance.leg.budget)}{f' ({_plain(scope)})' if scope else ''} has reached {alert.percent:g}%: "
-        f"{format_usd(balance.spent)} of {format_usd(balance.leg.limit)} spent"
-    )
-
-
-def _plain(word: str) -> str:
-    """A name as Slack shows it, whatever is in it."""
-    return word.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """An alert in words as Slack shows them, whatever names are in it."""
+    return sentence(alert).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -163,7 +163,8 @@ def standing() -> list[tuple[Balance, Budget | None]]:
     balances: Sequence[Balance] = (*state.guard.windows(), *state.guard.balances())
     unique = {(one.leg.budget, one.leg.window): one for one in balances}
     ordered = sorted(unique.values(), key=lambda one: (-_share(one), one.leg.budget, one.leg.window))
-    return [(one, known.get(one.leg.budget)) for one in ordered]
+    # One for a value of a tag is of the budget that is known.
+    return [(one, known.get(one.leg.budget) or known.get(one.leg.group)) for one in ordered]
 
 
 def _one(name: str) -> dict[str, Any] | None:
