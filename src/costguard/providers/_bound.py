@@ -45,7 +45,9 @@ class Bound:
     def add(self, value: Any) -> None:
         """Count a field of the request in; None for one that was not given."""
         if value is not None:
-            self.units["input"] += self._size(value)
+            tokens = self._size(value)
+            # Not before: media met on the way has been added to it.
+            self.units["input"] += tokens
 
     def unit(self, name: str, quantity: int) -> None:
         """Count `quantity` of a unit in."""
