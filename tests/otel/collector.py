@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+from ..listener import Answer, Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,48 +27,18 @@ class Seen:
     attributes: dict[str, Any]
 
 
-class Collector:
+class Collector(Listener):
     """Listens on a port of this machine while its ``with`` block runs."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.spans: list[Seen] = []
         self.metrics: dict[str, list[tuple[dict[str, Any], float]]] = {}
         self.headers: list[dict[str, str]] = []
         self.paths: set[str] = set()
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Collector:
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                if self.headers.get("content-encoding") == "gzip":
-                    body = gzip.decompress(body)
-                collector.take(self.path, {key.lower(): value for key, value in self.headers.items()}, body)
-                self.send_response(200)
-                self.send_header("content-type", "application/x-protobuf")
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def take(self, path: str, headers: dict[str, str], body: bytes) -> None:
+    def posted(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
         """Decode what was posted and keep it."""
         with self._lock:
             self.headers.append(headers)
@@ -77,6 +47,7 @@ class Collector:
                 self._traces(ExportTraceServiceRequest.FromString(body))
             elif path.endswith("/metrics"):
                 self._metrics(ExportMetricsServiceRequest.FromString(body))
+        return 200, {"content-type": "application/x-protobuf"}, b""
 
     def _traces(self, request: ExportTraceServiceRequest) -> None:
         for resource in request.resource_spans:

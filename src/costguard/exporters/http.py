@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from .._types import Alert, CostEvent
 from ..errors import ConfigError
 from ._courier import Courier
-from ._outbox import MemoryOutbox, Outbox
 from ._post import Poster
+from ._posting import Posting, alone, heads, outbox, together
 from ._record import as_json, as_spend
 
 Form = Literal["spend", "events"]
 
 
-class HttpExporter:
+class HttpExporter(Posting):
     """Posts what it is told to a URL, in a thread of its own, and tries again for as long as the receiver is away.
 
     Args:
@@ -75,44 +72,3 @@ class HttpExporter:
         if isinstance(record, Alert) and self._calls_only:
             return
         self._courier.put(json.dumps(self._read(record), ensure_ascii=False).encode())
-
-    def flush(self, timeout: float) -> None:
-        """Send what waits, as far as `timeout` seconds allow."""
-        self._courier.flush(timeout)
-
-    def close(self) -> None:
-        """Send what can be sent within two seconds, unless that was just tried in vain."""
-        self._courier.close(2.0)
-
-    def delivered(self) -> bool:
-        """Whether everything it was told is with the receiver, or waits where it outlives this process."""
-        return self._courier.delivered(spooled=self._spooled)
-
-    def trouble(self) -> str:
-        """What is wrong, in a sentence; empty when nothing is."""
-        return self._courier.trouble()
-
-
-def heads(token: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
-    """The headers of every request."""
-    ours = {"user-agent": f"costguard/{version('costguard-ai')}"}
-    return {**ours, **({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
-
-
-def outbox(spool: str | os.PathLike[str] | None, receiver: str, kept: int, limit: int) -> Outbox:
-    """In files where a folder is given, a part of it for each receiver; else in memory."""
-    if spool is None:
-        return MemoryOutbox(kept)
-    from ._spool import SpoolOutbox
-
-    return SpoolOutbox(Path(spool) / hashlib.sha256(receiver.encode()).hexdigest()[:16], limit)
-
-
-def together(lines: Sequence[bytes]) -> bytes:
-    """The body of several events."""
-    return b'{"events":[' + b",".join(lines) + b"]}"
-
-
-def alone(lines: Sequence[bytes]) -> bytes:
-    """The body of one."""
-    return lines[0]

@@ -11,14 +11,14 @@ from .._types import Alert, CostEvent
 from ..errors import ConfigError
 from ._courier import Courier
 from ._post import Poster
+from ._posting import Posting, alone, heads, outbox
 from ._record import as_json
 from ._sentences import sentence
-from .http import alone, heads, outbox
 
 Form = Literal["json", "slack"]
 
 
-class WebhookExporter:
+class WebhookExporter(Posting):
     """Posts each alert to a URL, one request each, and tries again for as long as the receiver is away.
 
     Args:
@@ -57,22 +57,6 @@ class WebhookExporter:
         if isinstance(record, Alert):
             body = {"text": text(record)} if self._slack else as_json(record)
             self._courier.put(json.dumps(body, ensure_ascii=False).encode())
-
-    def flush(self, timeout: float) -> None:
-        """Send what waits, as far as `timeout` seconds allow."""
-        self._courier.flush(timeout)
-
-    def close(self) -> None:
-        """Send what can be sent within two seconds, unless that was just tried in vain."""
-        self._courier.close(2.0)
-
-    def delivered(self) -> bool:
-        """Whether everything it was told is with the receiver, or waits where it outlives this process."""
-        return self._courier.delivered(spooled=self._spooled)
-
-    def trouble(self) -> str:
-        """What is wrong, in a sentence; empty when nothing is."""
-        return self._courier.trouble()
 
 
 def text(alert: Alert) -> str:
