@@ -319,8 +319,7 @@ class Ledgers:
             case "redis":
                 return f"{self._server(kind).url}?namespace=crowd{next(self._count)}"
             case "postgres":
-                # A hundred threads on a small machine: what they have to wait for is not what is measured.
-                return str(self._server(kind).url(timeout=10))
+                return str(self._server(kind).url())
         return f"{kind}://"
 
     def _server(self, kind: str) -> Any:

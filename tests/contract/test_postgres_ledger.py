@@ -7,7 +7,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from queue import SimpleQueue
 
 import pytest
 
@@ -15,6 +16,7 @@ from costguard._types import Granted, Hold, Leg, Refused
 from costguard.errors import ConfigError, LedgerUnavailableError, MissingExtraError
 from costguard.ledgers import open_ledger
 from costguard.ledgers._postgres_book import MIGRATIONS, lock_key
+from costguard.ledgers._postgres_pool import CrowdedError, Pool, Turn
 from costguard.ledgers._postgres_wire import LostError, Wire
 from costguard.ledgers.postgres import PostgresLedger, open_postgres
 from costguard.testing import LedgerContract
@@ -64,6 +66,12 @@ class TestPostgresLedger(LedgerContract, SharedLedgerContract):
 
     def make_ledger(self) -> PostgresLedger:
         return open_postgres(self.server.url(timeout=PATIENT))
+
+    def make_usual_ledger(self) -> PostgresLedger:
+        ledger = self.make_ledger()
+        ledger.balances([LEG])
+        ledger.close()
+        return open_postgres(self.server.url(ledger._schema))
 
     def make_opener(self) -> Opener:
         url = self.server.url(timeout=PATIENT)
@@ -215,19 +223,43 @@ def test_tables_that_were_dropped_are_made_again(patient: PostgresLedger, server
 # -- locks
 
 
-def test_steps_on_other_budgets_go_on_while_one_is_locked(ledger: PostgresLedger, server: PostgresServer) -> None:
+def test_steps_on_other_budgets_go_on_while_one_is_locked(patient: PostgresLedger, server: PostgresServer) -> None:
     """A host that hangs in the middle of its step stands in the way of its own budgets only, and not for ever."""
+    patient.balances([LEG])
+    with closing(open_postgres(server.url(patient._schema, patience=0))) as hasty, _locked(server, hasty):
+        with pytest.raises(LedgerUnavailableError, match="other steps held the same budgets all that time"):
+            hasty.reserve(_hold("a", LEG, OTHER))
+        assert 0 == hasty._link._here.failures, "the server is there"
+        assert Granted() == patient.reserve(_hold("b", OTHER))
+        assert (0, 0) == _books(patient), "reading waits for nobody"
+    assert Granted() == patient.reserve(_hold("a", LEG, OTHER))
+
+
+def test_a_budget_that_others_hold_for_longer_than_the_time_out_is_waited_for(
+    patient: PostgresLedger, server: PostgresServer
+) -> None:
+    """The server answers, so it is not away: the step has its turn when the others have had theirs."""
+    patient.balances([LEG])
+    replies: list[object] = []
+    with closing(open_postgres(server.url(patient._schema, timeout=1, patience=PATIENT))) as ledger:
+        with _locked(server, ledger):
+            waiting = threading.Thread(target=lambda: replies.append(ledger.reserve(_hold("a"))))
+            waiting.start()
+            waiting.join(1.5)
+            assert [] == replies
+            assert waiting.is_alive()
+        waiting.join(PATIENT)
+    assert [Granted()] == replies
+
+
+@contextmanager
+def _locked(server: PostgresServer, ledger: PostgresLedger, budget: str = "b") -> Iterator[None]:
+    """Somebody else keeps a budget."""
     import psycopg
 
-    with psycopg.connect(f"host={server.home} user=costguard dbname=postgres") as hanging:
-        hanging.execute(f"SELECT pg_advisory_xact_lock({lock_key(ledger._schema, 'budget', 'b')})")
-        started = time.monotonic()
-        with pytest.raises(LedgerUnavailableError, match="other steps held the same budgets all that time"):
-            ledger.reserve(_hold("a", LEG, OTHER))
-        assert time.monotonic() - started < 1.2
-        assert Granted() == ledger.reserve(_hold("b", OTHER))
-        assert (0, 0) == _books(ledger), "reading waits for nobody"
-    assert Granted() == ledger.reserve(_hold("a", LEG, OTHER))
+    with psycopg.connect(f"host={server.home} user=costguard dbname=postgres") as other:
+        other.execute(f"SELECT pg_advisory_xact_lock({lock_key(ledger._schema, 'budget', budget)})")
+        yield
 
 
 def test_steps_over_the_same_budgets_in_any_order_never_wait_for_each_other(patient: PostgresLedger) -> None:
@@ -290,16 +322,78 @@ def test_connections_are_bounded_and_shared(server: PostgresServer) -> None:
         for thread in threads:
             thread.join()
         assert (0, 200) == _books(ledger)
-        assert 2 >= len(ledger._link._here.all)
-        ledger._link.timeout = 0.1
-        taken = [ledger._link._taken(ledger._link._here, 0.0) for _ in range(2)]
-        with pytest.raises(LedgerUnavailableError, match=r"2 connections were all busy.*raise \?connections="):
+        pool = ledger._link._here.pool
+        assert 2 >= len(pool)
+        ledger._link.patience = ledger._link.timeout = 0.1
+        pool.heard = time.monotonic() + 1000
+        taken = [pool.take(ledger._link.turn()) for _ in range(2)]
+        with pytest.raises(LedgerUnavailableError, match=r"connections were all busy.*raise \?connections=") as caught:
             ledger.balances([LEG])
+        assert not caught.value.unsure, "it was never sent"
         assert 0 == ledger._link._here.failures, "it says nothing about the server"
         del taken
         # What an interrupt dropped makes room by itself.
-        ledger._link.timeout = PATIENT
+        ledger._link.patience = ledger._link.timeout = PATIENT
         assert (0, 200) == _books(ledger)
+
+
+def test_connections_are_had_in_the_order_of_asking() -> None:
+    """Whoever came first is served first, and one who gave up keeps nobody waiting."""
+    pool, served = Pool(_FakeWire, 1), SimpleQueue[str]()
+    wire = pool.take(Turn(pool, PATIENT, PATIENT))
+
+    def ask(name: str) -> None:
+        mine = pool.take(Turn(pool, PATIENT, PATIENT))
+        served.put(name)
+        pool.give(mine)
+
+    threads = []
+    for place, name in enumerate("abcdef"):
+        threads.append(threading.Thread(target=ask, args=(name,)))
+        threads[-1].start()
+        while len(pool._queue) <= place:
+            time.sleep(0.001)
+    with pytest.raises(CrowdedError, match="it gave no answer in time"):
+        pool.take(Turn(pool, 0.01, 0.01))
+    assert 6 == len(pool._queue)
+    pool.give(wire)
+    for thread in threads:
+        thread.join(PATIENT)
+    assert list("abcdef") == [served.get_nowait() for _ in range(6)]
+    assert 1 == len(pool)
+
+
+def test_a_silent_server_is_given_up_by_all_who_wait_for_it(server: PostgresServer, hanging: PostgresServer) -> None:
+    """Also by those in the queue for a connection: they do not wait out each other's time-outs."""
+    with closing(open_postgres(server.url(timeout=PATIENT, connections=1))) as patient:
+        patient.reserve(_hold("a"))
+        with closing(open_postgres(server.url(patient._schema, connections=1))) as ledger:
+            ledger.balances([LEG])
+            hanging.hang()
+            seconds: list[float] = []
+
+            def ask() -> None:
+                started = time.monotonic()
+                with pytest.raises(LedgerUnavailableError, match=r"gave no answer in time|failed \d+ times"):
+                    ledger.settle("a", 3)
+                seconds.append(time.monotonic() - started)
+
+            threads = [threading.Thread(target=ask) for _ in range(12)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            hanging.resume()
+    # One after another they would take seven seconds.
+    assert 12 == len(seconds)
+    assert max(seconds) < 3
+
+
+class _FakeWire:
+    idle = True
+
+    def close(self) -> None:
+        raise AssertionError("it is in order")
 
 
 # -- processes
@@ -380,6 +474,7 @@ def test_each_schema_has_books_of_its_own(server: PostgresServer) -> None:
         ("?schema=", "small letters, digits and _"),
         ("?timeout=soon", "timeout= in the ledger's URL: could not convert"),
         ("?timeout=0", "0.05 to 60 seconds"),
+        ("?patience=-1", "0 to 600 seconds"),
         ("?connections=0", "at least 1 is needed"),
         ("?conections=3", 'invalid URI query parameter: "conections"'),
     ],

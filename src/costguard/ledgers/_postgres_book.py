@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -121,12 +121,14 @@ class PostgresTransaction:
 
     Args:
         begin: the statements that open a transaction.
+        timeout: seconds after which the caller wants to have heard something.
     """
 
-    def __init__(self, wire: Wire, schema: str, begin: Sequence[str]) -> None:
+    def __init__(self, wire: Wire, schema: str, begin: Sequence[str], timeout: float) -> None:
         self._wire = wire
         self._schema = schema
         self._queued = [*begin]
+        self._timeout = timeout
         self._sent = False
         self._new: set[str] = set()
 
@@ -135,30 +137,37 @@ class PostgresTransaction:
         schema = self._schema
         keys = {lock_key(schema, "budget", budget): "pg_advisory_xact_lock_shared" for budget in steady}
         keys |= {lock_key(schema, "budget", budget): "pg_advisory_xact_lock" for budget in budgets}
-        self._queued += [f"SELECT {keys[key]}({key})" for key in sorted(keys)]
+        if keys:
+            # In one statement, which has half the time for all of them: that it is over is news of the server.
+            self._queued += [
+                f"SET LOCAL statement_timeout = {int(self._timeout * 500)}",
+                f"SELECT {', '.join(f'{keys[key]}({key})' for key in sorted(keys))}",
+                f"SET LOCAL statement_timeout = {int(self._timeout * 800)}",
+            ]
 
     def read(self, legs: Sequence[Leg]) -> tuple[dict[WindowKey, Row], dict[str, Terms]]:
         """The rows that the windows of these legs are made of, each statement of which sees one moment, and what is in
         force of their budgets."""
         if not legs:
             return {}, {}
-        wanted, names = [], {}
-        for leg in legs:
-            first, last = slot_range(leg) if leg.slots else (leg.window, leg.window)
-            names[_ascii(leg.budget)] = leg.budget
-            between = f"BETWEEN {self._text(first)} AND {self._text(last)}"
-            wanted.append(f'(budget = {self._text(leg.budget)} AND "window" {between})')
-        budgets = {name for leg in legs for name in (leg.budget, leg.group) if name}
-        self._queue(_TERMS, wanted=f"budget IN ({', '.join(map(self._text, sorted(budgets)))})")
-        terms, rows = self._ask_both(_ROWS, wanted=" OR ".join(wanted))
-        return {(names[budget or ""], _plain(window)): _row(*figures) for budget, window, *figures in rows}, _all_terms(
-            terms
-        )
+        names = self._queue_read(legs)
+        terms, rows = self._answers(2)
+        return _books(names, rows), _all_terms(terms)
+
+    def look(self, id: str, legs: Sequence[Leg]) -> tuple[Entry | None, dict[WindowKey, Row], dict[str, Terms]]:
+        """The hold of this id and what `read` says of these legs, at one go."""
+        if not legs:
+            return self.entry(id), {}, {}
+        self._queue(_ENTRY, id=self._text(id))
+        names = self._queue_read(legs)
+        found, terms, rows = self._answers(3)
+        return self._entry(id, found), _books(names, rows), _all_terms(terms)
 
     def windows(self, at: float) -> tuple[dict[WindowKey, Row], dict[str, Terms]]:
         """Every row that is not over at an instant, with its leg, and what is in force of every budget."""
         self._queue(_TERMS, wanted="true")
-        terms, rows = self._ask_both(_WINDOWS, at=_float(at))
+        self._queue(_WINDOWS, at=_float(at))
+        terms, rows = self._answers(2)
         return {(_plain(budget), _plain(window)): _row(*figures) for budget, window, *figures in rows}, _all_terms(
             terms
         )
@@ -185,7 +194,9 @@ class PostgresTransaction:
 
     def entry(self, id: str) -> Entry | None:
         """The hold of this id."""
-        found = self._ask(_ENTRY, id=self._text(id))
+        return self._entry(id, self._ask(_ENTRY, id=self._text(id)))
+
+    def _entry(self, id: str, found: Rows) -> Entry | None:
         if not found:
             self._new.add(id)
             return None
@@ -260,15 +271,27 @@ class PostgresTransaction:
     def _queue(self, statement: str, **values: object) -> None:
         self._queued.append(statement.format(schema=self._schema, **values))
 
-    def _ask(self, query: str, **values: object) -> Rows:
-        return self._ask_both(query, **values)[1]
+    def _queue_read(self, legs: Sequence[Leg]) -> dict[str, str]:
+        """Queue the terms and the rows of these legs; the names of their budgets by what they are called there."""
+        wanted, names = [], {}
+        for leg in legs:
+            first, last = slot_range(leg) if leg.slots else (leg.window, leg.window)
+            names[_ascii(leg.budget)] = leg.budget
+            between = f"BETWEEN {self._text(first)} AND {self._text(last)}"
+            wanted.append(f'(budget = {self._text(leg.budget)} AND "window" {between})')
+        budgets = {name for leg in legs for name in (leg.budget, leg.group) if name}
+        self._queue(_TERMS, wanted=f"budget IN ({', '.join(map(self._text, sorted(budgets)))})")
+        self._queue(_ROWS, wanted=" OR ".join(wanted))
+        return names
 
-    def _ask_both(self, query: str, **values: object) -> tuple[Rows, Rows]:
-        """The answers to a query and to what was queued before it."""
+    def _ask(self, query: str, **values: object) -> Rows:
         self._queue(query, **values)
+        return self._answers(1)[0]
+
+    def _answers(self, count: int) -> list[Rows]:
+        """Send what is queued; the answers to the last of it."""
         statements, self._queued, self._sent = self._queued, [], True
-        answers = self._wire.ask(*statements)
-        return (answers[-2] if len(answers) > 1 else []), answers[-1]
+        return self._wire.ask(*statements)[-count:]
 
     def _keys(self, alerts: Sequence[AlertKey]) -> str:
         return ", ".join(f"({self._key(key)})" for key in alerts)
@@ -298,6 +321,10 @@ def _ascii(text: str) -> str:
 def _plain(text: str | None) -> str:
     plain: str = json.loads(f'"{text}"')
     return plain
+
+
+def _books(names: Mapping[str, str], rows: Rows) -> dict[WindowKey, Row]:
+    return {(names[budget or ""], _plain(window)): _row(*figures) for budget, window, *figures in rows}
 
 
 def _row(spent: str | None, held: str | None, fired: str | None, ends: str | None, leg: str | None = None) -> Row:

@@ -1,8 +1,9 @@
 """How the PostgreSQL ledger reaches its server: within a bounded time, or not at all.
 
-A step has one deadline for everything: a free connection, connecting, its statements and a second try on a new
-connection. After three failures in a row the next steps fail at once, until a probe succeeds. (Only the system's name
-resolution keeps a time-out of its own.)
+A step fails when the server has been silent for the time-out: a server that is away costs its callers no more than
+that, and after three failures in a row the next steps fail at once, until a probe succeeds. A server that answers
+somebody is there, though, and a crowd in front of it is no fault: then a step waits for its turn, for a connection and
+for the budgets, as long as its patience lasts. (Only the system's name resolution keeps a time-out of its own.)
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
-from weakref import WeakSet
 
 from ..errors import ConfigError, LedgerUnavailableError, MissingExtraError
+from ._postgres_pool import CrowdedError, Pool, Turn
 from ._postgres_wire import FailedError, LostError, TooLateError, Wire, sentence
 
 T = TypeVar("T")
@@ -30,6 +30,10 @@ PAUSE: Final = 5.0
 _REPEATED: Final = ("40001", "40P01", "23505", "25006", "3F000", "42P01", "57P01", "57P02", "57P03")
 """Errors that may not come again: deadlocks, two first steps of one hold, a server that fails over, tables that were
 dropped and are made again."""
+
+_CROWDED: Final = ("55P03", "57014")
+"""Errors of a server that is there and busy: others held the budgets, or it was slow. Said after a part of the
+time-out, so that whoever is alone hears from it."""
 
 _HINTS: Final = {
     "25006": "it is a standby: name the primary in its URL",
@@ -43,18 +47,12 @@ _HINTS: Final = {
 }
 
 
-class CrowdedError(LostError):
-    """All connections are busy with other steps, which says nothing about the server."""
-
-
 @dataclass
 class _Here:
     """What belongs to one process: a forked child has connections, locks and failures of its own."""
 
+    pool: Pool
     pid: int = field(default_factory=os.getpid)
-    idle: SimpleQueue[Wire] = field(default_factory=SimpleQueue)
-    # Weak, so that a connection dropped by an interrupt at any point makes room for another by itself.
-    all: WeakSet[Wire] = field(default_factory=WeakSet)
     lock: threading.Lock = field(default_factory=threading.Lock)
     failures: int = 0
     shut_until: float = 0.0
@@ -65,7 +63,8 @@ class Link:
 
     Args:
         url: as libpq reads it.
-        timeout: seconds that a step may take.
+        timeout: seconds of silence after which the server is taken to be away.
+        patience: seconds that a step may take while the server answers.
         connections: the most that a process keeps.
 
     Raises:
@@ -73,7 +72,7 @@ class Link:
         ConfigError: the URL or one of its options is not understood.
     """
 
-    def __init__(self, url: str, *, timeout: float, connections: int) -> None:
+    def __init__(self, url: str, *, timeout: float, patience: float, connections: int) -> None:
         try:
             psycopg: Any = import_module("psycopg")
         except ImportError as error:
@@ -88,9 +87,10 @@ class Link:
         self._psycopg: Any = psycopg
         self._conninfo = conninfo.encode()
         self.timeout = timeout
+        self.patience = patience
         self._most = connections
         self._inherited: list[_Here] = []
-        self._here = _Here()
+        self._here = self._new()
 
     def run(self, work: Callable[[Wire], T]) -> T:
         """Do one step on a connection, and once more on another one when the first breaks.
@@ -100,81 +100,61 @@ class Link:
         """
         here = self._mine()
         self._enter(here)
-        until = time.monotonic() + self.timeout
+        turn = self.turn()
         try:
-            try:
-                answer = self._once(here, work, until)
-            except (LostError, FailedError) as error:
-                if isinstance(error, TooLateError | CrowdedError):
-                    raise
-                if isinstance(error, FailedError) and error.state not in _REPEATED:
-                    raise
-                # The other idle connections are probably as dead as this one.
-                self._drop(here)
-                answer = self._once(here, work, until)
-        except CrowdedError as error:
-            raise self._unavailable(error) from error
+            answer = self._in_turn(here, work, turn)
         except LostError as error:
-            with here.lock:
-                here.failures += 1
-                if here.failures >= FAILURES:
-                    here.shut_until = time.monotonic() + PAUSE
-            raise self._unavailable(error) from error
+            # A crowd says nothing about the server.
+            if not isinstance(error, CrowdedError) and (turn.silent or not isinstance(error, TooLateError)):
+                self._failed(here)
+            raise self._unavailable(error, turn) from error
         except FailedError as error:
-            raise self._unavailable(error) from error
+            raise self._unavailable(error, turn) from error
         here.failures = 0
         return answer
 
     def close(self) -> None:
         """Close what is idle; the next step connects again."""
-        self._drop(self._mine())
+        self._mine().pool.drop()
 
-    def _once(self, here: _Here, work: Callable[[Wire], T], until: float) -> T:
-        wire = self._taken(here, until)
+    def turn(self, timeout: float = 0.0) -> Turn:
+        """The clock of a step that begins now."""
+        return Turn(self._mine().pool, timeout or self.timeout, self.patience)
+
+    def _in_turn(self, here: _Here, work: Callable[[Wire], T], turn: Turn) -> T:
+        again = True
+        while True:
+            try:
+                return self._once(here, work, turn)
+            except (LostError, FailedError) as error:
+                if isinstance(error, FailedError) and error.state in _CROWDED and turn.allows_another():
+                    continue
+                if not again or isinstance(error, TooLateError):
+                    raise
+                if isinstance(error, FailedError) and error.state not in _REPEATED:
+                    raise
+                again = False
+                # The other idle connections are probably as dead as this one.
+                here.pool.drop()
+
+    def _once(self, here: _Here, work: Callable[[Wire], T], turn: Turn) -> T:
+        wire = here.pool.take(turn)
         try:
-            wire.until = until
+            wire.turn = turn
             return work(wire)
         finally:
-            # Whatever an interrupt or an error left on it, nobody may take for his own.
-            if wire.idle:
-                here.idle.put(wire)
-            else:
-                here.all.discard(wire)
-                wire.close()
-
-    def _taken(self, here: _Here, until: float) -> Wire:
-        wait = 0.0
-        while True:
-            try:
-                return here.idle.get(timeout=wait) if wait else here.idle.get_nowait()
-            except Empty:
-                pass
-            with here.lock:
-                if len(here.all) < self._most:
-                    wire = Wire(self._psycopg, self._conninfo)
-                    here.all.add(wire)
-                    return wire
-            # In short turns: a connection that an interrupt dropped is announced by nobody.
-            wait = min(0.05, until - time.monotonic())
-            if wait <= 0:
-                raise CrowdedError(f"its {self._most} connections were all busy for {self.timeout:g} s")
-
-    def _drop(self, here: _Here) -> None:
-        while True:
-            try:
-                wire = here.idle.get_nowait()
-            except Empty:
-                return
-            here.all.discard(wire)
-            wire.close()
+            here.pool.give(wire)
 
     def _mine(self) -> _Here:
         here = self._here
         if here.pid != os.getpid():
             # The parent's connections are neither used nor closed in a child.
             self._inherited.append(here)
-            here = self._here = _Here()
+            here = self._here = self._new()
         return here
+
+    def _new(self) -> _Here:
+        return _Here(Pool(lambda: Wire(self._psycopg, self._conninfo), self._most))
 
     def _enter(self, here: _Here) -> None:
         """Fail at once while the server is given up; let one probe through when the pause is over."""
@@ -189,13 +169,19 @@ class Link:
                 )
             here.shut_until = now + PAUSE if here.failures >= FAILURES else 0.0
 
-    def _unavailable(self, error: LostError | FailedError) -> LedgerUnavailableError:
+    def _failed(self, here: _Here) -> None:
+        with here.lock:
+            here.failures += 1
+            if here.failures >= FAILURES:
+                here.shut_until = time.monotonic() + PAUSE
+
+    def _unavailable(self, error: LostError | FailedError, turn: Turn) -> LedgerUnavailableError:
         if isinstance(error, FailedError):
             hint = _HINTS.get(error.state, f"look its error {error.state} up in PostgreSQL's list of error codes")
-        elif isinstance(error, CrowdedError):
-            hint = "raise ?connections= in its URL, or check why its steps are slow"
-        elif isinstance(error, TooLateError):
+        elif isinstance(error, TooLateError) and turn.silent:
             hint = f"it may take {self.timeout:g} s: check its load and the network, or raise ?timeout= in its URL"
+        elif isinstance(error, TooLateError):
+            hint = "raise ?connections= or ?patience= in its URL, or check why its steps are slow"
         else:
             hint = "check that the server runs, and the address, user, password and database in its URL"
         unavailable = LedgerUnavailableError(f"the ledger {self.where} cannot be used: {error}; {hint}")

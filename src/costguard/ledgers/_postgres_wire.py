@@ -10,8 +10,7 @@ pooler such as PgBouncer may stand between, since nothing outlives a transaction
 from __future__ import annotations
 
 import select
-import time
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 Rows: TypeAlias = list[tuple[str | None, ...]]
 
@@ -32,11 +31,26 @@ class FailedError(Exception):
         self.state = state
 
 
+class Clock(Protocol):
+    """How long the step that uses a connection may go on."""
+
+    def left(self) -> float:
+        """Seconds until it is over, if nothing more is heard."""
+        ...
+
+    def heard(self) -> None:
+        """Note that the server said something."""
+
+    def late(self) -> TooLateError:
+        """What a step ends with when its time is over."""
+        ...
+
+
 class Wire:
     """One connection, opened when it is first asked something. For one thread at a time.
 
     Attributes:
-        until: the deadline of the step that uses it, by `time.monotonic`.
+        turn: the clock of the step that uses it.
     """
 
     def __init__(self, psycopg: Any, conninfo: bytes) -> None:
@@ -44,7 +58,7 @@ class Wire:
         self._error = psycopg.Error
         self._conninfo = conninfo
         self._raw: Any = None
-        self.until = 0.0
+        self.turn: Clock
 
     @property
     def idle(self) -> bool:
@@ -115,9 +129,15 @@ class Wire:
         return answers
 
     def _wait(self, socket: int, *, write: bool) -> None:
-        left = self.until - time.monotonic()
-        if left <= 0 or not _ready(socket, write, left):
-            raise TooLateError("it gave no answer in time")
+        while True:
+            left = self.turn.left()
+            # Looked at even when it is late: a thread that had no processor for a while is no fault of the server.
+            if _ready(socket, write, max(0.0, left)):
+                break
+            if left <= 0:
+                raise self.turn.late()
+        if not write:
+            self.turn.heard()
 
 
 def _ready(socket: int, write: bool, seconds: float) -> bool:

@@ -89,6 +89,10 @@ class SQLiteTransaction:
                 every[budget] = terms_from_text(text)
         return found, every
 
+    def look(self, id: str, legs: Sequence[Leg]) -> tuple[Entry | None, dict[WindowKey, Row], dict[str, Terms]]:
+        """The hold of this id and what `read` says of these legs."""
+        return self.entry(id), *self.read(legs)
+
     def windows(self, at: float) -> tuple[dict[WindowKey, Row], dict[str, Terms]]:
         """Every row that is not over at an instant, with its leg, and what is in force of every budget."""
         rows = self._run("SELECT * FROM windows WHERE leg IS NOT NULL AND (ends IS NULL OR ends > ?)", (at,))

@@ -35,6 +35,8 @@ REMEMBERED = 86400.0
 KEPT = 86400.0
 """Seconds that a window's books are kept after its end: a host whose clock is behind still takes it for the present
 one, and must not find it empty."""
+RECENT = 4096
+"""Holds of this process whose legs are at hand."""
 BATCH = 200
 """Holds that are charged, and rows that are forgotten, in one transaction of the reaper."""
 
@@ -68,6 +70,10 @@ class Transaction(Protocol):
         """The hold of this id."""
         ...
 
+    def look(self, id: str, legs: Sequence[Leg]) -> tuple[Entry | None, dict[WindowKey, Row], dict[str, Terms]]:
+        """The hold of this id and what `read` says of these legs, at one go."""
+        ...
+
     def write(self, id: str, step: Step) -> None:
         """Write what a step changed, and the alerts it decided on."""
 
@@ -99,6 +105,9 @@ class SteppedLedger:
     inline = False
     _keep = KEPT
 
+    def __init__(self) -> None:
+        self._recent: dict[str, tuple[Leg, ...]] = {}
+
     def _transact(self, work: Callable[[Transaction], T]) -> T:
         raise NotImplementedError
 
@@ -107,14 +116,16 @@ class SteppedLedger:
 
         def work(store: Transaction) -> Step:
             _lock(store, hold.legs)
-            known = store.entry(hold.id)
-            books, terms = store.read(hold.legs)
+            known, books, terms = store.look(hold.id, hold.legs)
             step = reserve(books, {} if known is None else {hold.id: known}, hold, terms)
             if step.entry is not None:
                 store.write(hold.id, step)
             return step
 
-        return self._transact(work).reply
+        reply = self._transact(work).reply
+        if isinstance(reply, Granted):
+            self._note(hold)
+        return reply
 
     def extend(self, id: str, amount: Nano) -> Granted | Refused:
         """See `costguard.ports.Ledger.extend`."""
@@ -193,21 +204,35 @@ class SteppedLedger:
 
     def _step(self, id: str, operation: Callable[..., Step], *figures: Nano | str) -> Step:
         def work(store: Transaction) -> Step:
-            entry = store.entry(id)
-            if entry is None:
-                raise KeyError(f"no hold {id}")
-            _lock(store, entry.hold.legs)
-            # Read again: another process may have ended it between the first look and the lock.
-            entry = store.entry(id)
-            if entry is None:
-                raise KeyError(f"no hold {id}")
-            books, terms = store.read(entry.hold.legs)
+            legs = self._recent.get(id)
+            if legs is None:
+                legs = _known(id, store.entry(id)).hold.legs
+            while True:
+                _lock(store, legs)
+                # Read under the lock: another process may have ended it since.
+                found, books, terms = store.look(id, legs)
+                entry = _known(id, found)
+                if entry.hold.legs == legs:
+                    break
+                legs = entry.hold.legs
             step = operation(books, {id: entry}, id, *figures, terms)
             if step.entry is not None:
                 store.write(id, step)
             return step
 
         return self._transact(work)
+
+    def _note(self, hold: Hold) -> None:
+        """Remember what a hold is on: whoever ends it here then knows what to lock without asking first."""
+        if len(self._recent) >= RECENT:
+            self._recent.clear()
+        self._recent[hold.id] = hold.legs
+
+
+def _known(id: str, entry: Entry | None) -> Entry:
+    if entry is None:
+        raise KeyError(f"no hold {id}")
+    return entry
 
 
 def _lock(store: Transaction, legs: Sequence[Leg]) -> None:

@@ -8,7 +8,6 @@ other budgets go on at the same time.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
@@ -22,7 +21,10 @@ from ._stepped import KEPT, SteppedLedger, Transaction
 T = TypeVar("T")
 
 TIMEOUT: Final = 0.6
+PATIENCE: Final = 10.0
 CONNECTIONS: Final = 8
+STOPPED: Final = 2000
+"""Milliseconds after which the server ends the step of a process that does not go on with it."""
 SETTING_UP: Final = 10.0
 """Seconds that making the tables may take, once in the life of a schema."""
 
@@ -37,7 +39,10 @@ class PostgresLedger(SteppedLedger):
     Args:
         url: ``postgresql://``, with libpq's options.
         schema: holds the tables; each has books of its own.
-        timeout: seconds that a step may take when the server hangs, its connecting and its second try included.
+        timeout: seconds of silence that a step waits through, its connecting and its second try included, before the
+            server is taken to be away.
+        patience: seconds that a step may take while the server does answer: for a free connection, and for steps of
+            others on the same budgets.
         connections: the most that one process opens.
         keep: seconds that a window's books are kept after its end.
 
@@ -52,6 +57,7 @@ class PostgresLedger(SteppedLedger):
         *,
         schema: str = "costguard",
         timeout: float = TIMEOUT,
+        patience: float = PATIENCE,
         connections: int = CONNECTIONS,
         keep: float = KEPT,
     ) -> None:
@@ -59,10 +65,13 @@ class PostgresLedger(SteppedLedger):
             raise ConfigError(f"schema={schema!r}: use up to 63 small letters, digits and _")
         if not 0.05 <= timeout <= 60:
             raise ConfigError(f"timeout={timeout:g}: allowed are 0.05 to 60 seconds")
+        if not 0 <= patience <= 600:
+            raise ConfigError(f"patience={patience:g}: allowed are 0 to 600 seconds")
         if connections < 1:
             raise ConfigError(f"connections={connections}: at least 1 is needed")
+        super().__init__()
         self._schema = schema
-        self._link = Link(url, timeout=timeout, connections=connections)
+        self._link = Link(url, timeout=timeout, patience=patience, connections=connections)
         self._keep = keep
         self._ready = False
 
@@ -74,7 +83,7 @@ class PostgresLedger(SteppedLedger):
         def step(wire: Wire) -> T:
             if not self._ready:
                 self._set_up(wire)
-            transaction = PostgresTransaction(wire, self._schema, self._begin)
+            transaction = PostgresTransaction(wire, self._schema, self._begin, self._link.timeout)
             try:
                 result = work(transaction)
             except (LostError, FailedError) as error:
@@ -93,22 +102,21 @@ class PostgresLedger(SteppedLedger):
     def _begin(self) -> tuple[str, ...]:
         """Opens a transaction in which the server, too, gives up in time, however the database is set up.
 
-        It gives up a little earlier than the caller, so that its error says why.
+        It gives up a little earlier than the caller, who then knows that it is there, and waits on.
         """
         limit = int(self._link.timeout * 800)
         return (
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
             f"SET LOCAL statement_timeout = {limit}",
-            f"SET LOCAL lock_timeout = {limit}",
             # A process that was stopped in the middle of its step must not keep others out for ever.
-            f"SET LOCAL idle_in_transaction_session_timeout = {limit}",
+            f"SET LOCAL idle_in_transaction_session_timeout = {max(STOPPED, limit)}",
         )
 
     def _set_up(self, wire: Wire) -> None:
         if self._version(wire) < len(MIGRATIONS):
-            wire.until = time.monotonic() + SETTING_UP
+            turn, wire.turn = wire.turn, self._link.turn(SETTING_UP)
             self._migrate(wire)
-            wire.until = time.monotonic() + self._link.timeout
+            wire.turn = turn
         self._ready = True
 
     def _version(self, wire: Wire) -> int:
@@ -135,8 +143,8 @@ class PostgresLedger(SteppedLedger):
 
 
 def open_postgres(url: str) -> PostgresLedger:
-    """Open ``postgresql://user:password@host/database``, with ``?schema=acme``, ``timeout``, ``connections`` and
-    libpq's options.
+    """Open ``postgresql://user:password@host/database``, with ``?schema=acme``, ``timeout``, ``patience``,
+    ``connections`` and libpq's options.
 
     Raises:
         MissingExtraError: psycopg is not installed.
@@ -145,7 +153,7 @@ def open_postgres(url: str) -> PostgresLedger:
     base, _, query = url.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
     ours: dict[str, Any] = {}
-    for name, kind in (("schema", str), ("timeout", float), ("connections", int)):
+    for name, kind in (("schema", str), ("timeout", float), ("patience", float), ("connections", int)):
         if name in options:
             try:
                 ours[name] = kind(options.pop(name))

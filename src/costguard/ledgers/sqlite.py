@@ -64,6 +64,7 @@ class SQLiteLedger(SteppedLedger):
     def __init__(self, path: str | os.PathLike[str], *, durability: Durability = "process", keep: float = KEPT) -> None:
         if durability not in ("process", "power"):
             raise ConfigError(f"durability={durability!r}: allowed are 'process' and 'power'")
+        super().__init__()
         # Absolute, because a program may change its directory later.
         self._path = Path(path).absolute()
         self._durability = durability

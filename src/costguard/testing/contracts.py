@@ -18,7 +18,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Literal
@@ -60,6 +60,10 @@ class LedgerContract:
     def make_ledger(self) -> Ledger:
         """A fresh ledger with empty books; each call makes another one."""
         raise NotImplementedError("a contract's subclass says how its ledger is made")
+
+    def make_usual_ledger(self) -> Ledger:
+        """The same, with the time-outs that users have, if the tests have others."""
+        return self.make_ledger()
 
     @contextmanager
     def opened(self) -> Iterator[Ledger]:
@@ -611,6 +615,25 @@ class LedgerContract:
             again = [isinstance(ledger.reserve(_hold(f"again-{n}", 10, leg)), Granted) for n in range(40)]
             assert (370 - 3 * 37) // 10 == sum(again)
 
+    def test_a_crowd_is_served(self) -> None:
+        """A hundred threads, then a hundred tasks, all at one budget: a ledger that is there fails nobody, however
+        long the queue in front of it is."""
+        leg = _leg("shared", 10**12)
+        with closing(self.make_usual_ledger()) as ledger:
+
+            def call(id: str) -> None:
+                ledger.reserve(_hold(id, 10, leg))
+                ledger.settle(id, 3)
+
+            async def tasks() -> None:
+                # As the guard runs the steps of coroutines.
+                calls = [partial(call, f"task-{task}") for task in range(100)]
+                await asyncio.gather(*[_inline(one) if ledger.inline else asyncio.to_thread(one) for one in calls])
+
+            _together(100, lambda thread: call(f"thread-{thread}"))
+            asyncio.run(tasks())
+            assert [(600, 0)] == _books(ledger, leg)
+
     def test_readers_never_see_half_a_step(self) -> None:
         """Two windows that every call touches alike are always read alike."""
         one, other = _leg("one", 10**12), _leg("other", 10**12)
@@ -987,6 +1010,10 @@ def _values(of: Any) -> list[Any]:
     """Every value in a request's fields."""
     inner = of.values() if isinstance(of, Mapping) else of if isinstance(of, list | tuple) else ()
     return [of, *(value for one in inner for value in _values(one))]
+
+
+async def _inline(work: Callable[[], None]) -> None:
+    work()
 
 
 def _together(count: int, work: Callable[[int], object]) -> None:
