@@ -21,7 +21,7 @@ from ._deferrals import Deferrals
 from ._exports import Exports
 from ._fingerprint import Fingerprints
 from ._ids import ids
-from ._meter import LINE_UP, SEND, Effect, Ending, Meter, Pause, Reserve, Settle, Step, call_flow
+from ._meter import LINE_UP, SEND, Effect, Ending, Meter, Pause, Reserve, Settle, Step, admission, call_flow
 from ._reservation import Plan, Wait
 from ._settlements import OnAlert, Seen, Settlements, event_of, kind_of
 from ._shield import log, shielded
@@ -277,6 +277,31 @@ class Guard:
             if place is not None:
                 self.settlements.lines.leave(place.ticket)
 
+    def admit(self, meter: Meter) -> None:
+        """Reserve for a call that is being sent, where nothing can be awaited: it waits in no line.
+
+        Raises:
+            BudgetExceededError: there is no room now.
+        """
+        meter.reservation.waits = False
+        flow = admission(meter)
+        advance: Callable[[Any], Effect] = flow.send
+        value: Any = None
+        try:
+            while True:
+                effect = advance(value)
+                try:
+                    value = self.perform(effect)
+                    advance = flow.send
+                except BaseException as error:
+                    value, advance = error, flow.throw
+        except StopIteration:
+            self._sending(meter, None)
+            meter.returned_early()
+        except (BudgetExceededError, LedgerUnavailableError, LoopDetectedError) as error:
+            self._not_sent(meter, error)
+            raise
+
     def perform(self, effect: Effect) -> Any:
         """Carry out an effect that is of no colour."""
         if isinstance(effect, Reserve):
@@ -430,12 +455,13 @@ class Guard:
         if self._seen.first(("unmetered", endpoint)):
             log.warning("%s costs money that costguard cannot meter; it is counted in unmetered_calls", endpoint)
 
-    def bypassed(self, sdk: str) -> None:
-        """A call was met when it had been answered: it is counted, and no limit could hold it."""
-        if self._seen.first(("bypassed", sdk)):
+    def bypassed(self, sdk: str, *, limited: bool = False) -> None:
+        """A call went round `request`: it is met at each attempt, or else when it had been answered."""
+        if self._seen.first(("bypassed", sdk, limited)):
             log.warning(
-                "another tool took hold of %s before costguard did, so calls of it are counted and not limited; "
+                "another tool took hold of %s before costguard did, so its calls are %s; "
                 "call costguard.instrument() first", sdk,
+                "limited at each attempt, and wait for no budget" if limited else "counted and not limited",
             )  # fmt: skip
 
     def retrieved(self, id: str, call: Call, usages: Sequence[Usage]) -> None:

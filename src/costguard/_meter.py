@@ -340,9 +340,7 @@ def _short_flow(meter: Meter, shortcut: Shortcut, billed: Callable[[BaseExceptio
 
 def _paid_flow(meter: Meter, billed: Callable[[BaseException], bool | None]) -> Flow:
     if meter.kept is None:
-        if meter.looped is not None:
-            meter.looped()
-        yield from _admit(meter.reservation)
+        yield from admission(meter)
     try:
         response = yield SEND
     except BaseException as error:
@@ -354,6 +352,13 @@ def _paid_flow(meter: Meter, billed: Callable[[BaseException], bool | None]) -> 
     if ending is not None:
         yield Settle(ending)
     return response
+
+
+def admission(meter: Meter) -> Flow:
+    """The effects of a call up to where it may be sent."""
+    if meter.looped is not None:
+        meter.looped()
+    yield from _admit(meter.reservation)
 
 
 def _admit(reservation: Reservation) -> Flow:

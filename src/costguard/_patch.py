@@ -13,7 +13,7 @@ from typing import Any
 
 import wrapt
 
-from ._funnels import function, stainless
+from ._funnels import attempts, function, stainless
 from ._guard import Guard
 from ._shield import log, shielded
 from .ports import Provider, Seam
@@ -99,5 +99,7 @@ class Patches:
             case "stainless.stream":
                 funnel = stainless.Funnel(provider, self._current)
                 return funnel.astream if is_async else funnel.stream
+            case kind if kind in attempts.KINDS:
+                return attempts.KINDS[kind](attempts.Attempts(provider, self._current))
             case _:
                 return function.wrapper(seam, provider, self._current, original)

@@ -85,6 +85,7 @@ class Reservation:
         down: the policy the call goes by because the ledger is away, None while it is there.
         unsure: whether the ledger may hold money for it all the same.
         asked: the model that the program asked for, where the call has another one; else empty.
+        waits: whether the caller can wait in line at all.
     """
 
     __slots__ = (
@@ -102,6 +103,7 @@ class Reservation:
         "plan",
         "proven",
         "unsure",
+        "waits",
         "would_block",
     )
 
@@ -109,6 +111,7 @@ class Reservation:
         self._at = at
         self._id = id
         self._patience = 0.0
+        self.waits = True
         self.call = call
         self.asked = ""
         self.ceiling = ceiling
@@ -135,7 +138,9 @@ class Reservation:
     @property
     def patient(self) -> bool:
         """Whether every budget lets the caller wait in line."""
-        return bool(self.plan.legs) and not self.plan.observe and all(budget.wait > 0 for budget, _ in self.plan.legs)
+        if not self.waits or self.plan.observe or not self.plan.legs:
+            return False
+        return all(budget.wait > 0 for budget, _ in self.plan.legs)
 
     def first(self) -> Hold | None:
         """The hold to try first; None when no budget applies.
@@ -175,7 +180,7 @@ class Reservation:
         smaller = self._clamped(hold, refused, over) or self._sliced(hold, refused, over)
         if smaller is not None:
             return smaller
-        wait = min(budget.wait for budget in over) - self._patience
+        wait = min(budget.wait for budget in over) - self._patience if self.waits else 0
         if wait > 0 and self._only_held(hold, refused, over):
             return Wait(tuple(refusal.leg.budget for refusal in refused.refusals), wait)
         for budget, refusal in zip(over, refused.refusals, strict=True):

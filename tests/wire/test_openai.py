@@ -790,13 +790,14 @@ def test_unknown_prices_can_be_refused(client: openai.OpenAI, provider: Loopback
 def test_a_tool_that_took_hold_of_the_sdk_before_us_is_told_of(
     client: openai.OpenAI, recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It goes round the wrapper, so its calls are counted and not limited: a warning says so, once."""
+    """It goes round the wrapper, so its calls are limited at each attempt: a warning says so, once."""
     from openai._base_client import SyncAPIClient
 
     theirs = vars(SyncAPIClient)["request"].__wrapped__
     client.request = types.MethodType(theirs, client)  # type: ignore[method-assign]
     with costguard.budgeted(limit="$0.000001/day"):
         for _ in range(2):
-            client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hello"}])
-    assert ["ok", "ok"] == [call.outcome for call in recorder.calls]
+            with pytest.raises(costguard.BudgetExceededError):
+                client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hello"}])
+    assert ["refused", "refused"] == [call.outcome for call in recorder.calls]
     assert 1 == sum("call costguard.instrument() first" in record.getMessage() for record in caplog.records)

@@ -5,7 +5,8 @@ sent nor retried. ``_process_response`` runs once for each HTTP answer: here usa
 answer fails afterwards. ``Stream.__stream__`` decodes the events of every stream, however it was opened.
 
 The call travels from the first layer to the second in ``options.post_parser``, a callable that every version of these
-SDKs carries along through retries, copies and middleware, also where a context variable would be gone.
+SDKs carries along through retries, copies and middleware, also where a context variable would be gone. A call that
+went round the first layer is met in `attempts`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import copy
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from .._baggage import unsent
@@ -25,36 +26,12 @@ from .._shield import shielded
 from .._streams import Answer, AsyncStreamTap, StreamTap, WatchedBytes
 from ..ports import Provider, Request, Retrieval, Unmetered
 from . import replay
-
-KEY: Final = "costguard"
-"""The key of a response's extensions under which its answer is found."""
+from .carrier import KEY, Carrier, LateCarrier, carried
 
 _RAW: Final = "x-stainless-raw-response"
 
 CurrentGuard = Callable[[], Guard | None]
-
-
-class Carrier:
-    """A call on its way through the SDK, in the place of the options' `post_parser`, which it goes on calling.
-
-    Attributes:
-        meter: what meters it; for a call that cannot be metered None, so that it is counted by one layer only.
-    """
-
-    __slots__ = ("guard", "meter", "parse", "request")
-
-    def __init__(self, guard: Guard, meter: Meter | Retrieval | None, request: Request, parse: Any) -> None:
-        self.guard = guard
-        self.meter = meter
-        self.request = request
-        self.parse = parse if callable(parse) else None
-
-    def __call__(self, parsed: Any) -> Any:
-        return parsed if self.parse is None else self.parse(parsed)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Carrier:
-        # Bedrock and Vertex clients copy their options deeply; a call is one call in every copy, and locks do not copy.
-        return self
+C = TypeVar("C", bound=Carrier)
 
 
 class Funnel:
@@ -110,10 +87,10 @@ class Funnel:
             return None
         with shielded("reading a call"):
             options = kwargs["options"] if "options" in kwargs else args[1]
-            if isinstance(options.post_parser, Carrier):
+            if carried(options) is not None:
                 return None
-            request = _request(client, options, bool(kwargs.get("stream")))
-            carrier = self._carrier(guard, request, options)
+            request = request_of(client, options, bool(kwargs.get("stream")))
+            carrier = read(guard, self._provider, request, options, Carrier)
             if carrier is not None and isinstance(carrier.meter, Meter):
                 guard.look_up(
                     carrier.meter, self._provider, request, lambda: replay.identity(client, options), blocking=blocking
@@ -121,27 +98,13 @@ class Funnel:
             return carrier
         return None
 
-    def _carrier(self, guard: Guard, request: Request, options: Any) -> Carrier | None:
-        reading = self._provider.read_call(request)
-        if reading is None:
-            return None
-        if isinstance(reading, Unmetered):
-            guard.unmetered(f"{self._provider.name} {reading.endpoint}")
-            return Carrier(guard, None, request, options.post_parser)
-        meter = reading if isinstance(reading, Retrieval) else guard.begin(reading, request)
-        return Carrier(guard, meter, request, options.post_parser)
-
     def _sent(self, carrier: Carrier, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments as they are sent: the caller's, but for a copy of the options that carries the call."""
         options, args, kwargs = _with_carrier(carrier, args, kwargs)
         meter = carrier.meter
         if isinstance(meter, Meter):
             with shielded("preparing a call"):
-                body = self._provider.adjust(meter.call, carrier.request, meter.cap)
-                if meter.asked:
-                    body = {**body, "model": meter.call.model}
-                if body is not carrier.request.body:
-                    _set_body(options, carrier.request.body, body)
+                adjust(self._provider, carrier, meter, options)
         return args, kwargs
 
     # -- layer 2 -----------------------------------------------------------------------------------------------
@@ -191,13 +154,16 @@ class Funnel:
 
     def _carried(self, client: Any, kwargs: Mapping[str, Any]) -> Carrier | None:
         options = kwargs["options"]
+        if isinstance(options.post_parser, LateCarrier):
+            options.post_parser.answered()
         if isinstance(options.post_parser, Carrier):
             return options.post_parser
         guard = self._current()
         if guard is None:
             return None
-        # Another tool holds an older `request` of this client, so layer 1 did not run: book the call all the same.
-        carrier = self._carrier(guard, _request(client, options, bool(kwargs.get("stream"))), options)
+        # Another tool holds an older `request`, and something went round the attempts too: book the call all the same.
+        request = request_of(client, options, bool(kwargs.get("stream")))
+        carrier = read(guard, self._provider, request, options, Carrier)
         if carrier is not None and isinstance(carrier.meter, Meter):
             guard.bypassed(self._provider.name)
             guard.admit_sent(carrier.meter)
@@ -238,6 +204,28 @@ class Funnel:
         return wrapped() if answer is None else AsyncStreamTap(_events(wrapped, stream), answer)
 
 
+def read(guard: Guard, provider: Provider, request: Request, options: Any, kind: type[C]) -> C | None:
+    """A new carrier for what is asked for, None when that costs nothing."""
+    reading = provider.read_call(request)
+    if reading is None:
+        return None
+    if isinstance(reading, Unmetered):
+        guard.unmetered(f"{provider.name} {reading.endpoint}")
+        return kind(guard, None, request, options.post_parser)
+    # A call that was met late has its model in its address already.
+    meter = reading if isinstance(reading, Retrieval) else guard.begin(reading, request, swaps=kind is Carrier)
+    return kind(guard, meter, request, options.post_parser)
+
+
+def adjust(provider: Provider, carrier: Carrier, meter: Meter, options: Any) -> None:
+    """Set the body in these options to what is to be sent."""
+    body = provider.adjust(meter.call, carrier.request, meter.cap)
+    if meter.asked:
+        body = {**body, "model": meter.call.model}
+    if body is not carrier.request.body:
+        _set_body(options, carrier.request.body, body)
+
+
 def _kept(carrier: Carrier) -> Any:
     return carrier.meter.kept if isinstance(carrier.meter, Meter) else None
 
@@ -275,7 +263,8 @@ class RetrievedAnswer:
                 self._guard.retrieved(self._retrieval.id, call, usages)
 
 
-def _request(client: Any, options: Any, stream: bool) -> Request:
+def request_of(client: Any, options: Any, stream: bool) -> Request:
+    """What these options ask the provider for."""
     url = urlsplit(options.url)
     body = options.json_data
     if not isinstance(body, Mapping):

@@ -15,13 +15,18 @@ NEVER_SENT: Final = frozenset(
 
 
 def seams(package: str) -> tuple[Seam, ...]:
-    """The three layers of the SDK that installs as `package`, each sync and async."""
+    """The three layers of the SDK that installs as `package`, each sync and async, and those around an attempt."""
     client, streaming = f"{package}._base_client", f"{package}._streaming"
     return (
         Seam(client, "SyncAPIClient.request", "stainless.request"),
         Seam(client, "AsyncAPIClient.request", "stainless.request"),
         Seam(client, "SyncAPIClient._process_response", "stainless.process_response"),
         Seam(client, "AsyncAPIClient._process_response", "stainless.process_response"),
+        Seam(client, "BaseClient._build_request", "stainless.build_request"),
+        Seam(client, "BaseClient._should_retry", "stainless.should_retry"),
+        Seam(client, "BaseClient._make_status_error_from_response", "stainless.status_error"),
+        Seam(client, "BaseClient._calculate_retry_timeout", "stainless.retry_delay"),
+        Seam(f"{package}._exceptions", "APIConnectionError.__init__", "stainless.connection_error"),
         Seam(streaming, "Stream.__stream__", "stainless.stream"),
         Seam(streaming, "AsyncStream.__stream__", "stainless.stream"),
     )
@@ -38,10 +43,12 @@ def was_billed(error: BaseException) -> bool | None:
     names = {cls.__name__ for cls in type(error).__mro__}
     if "APIConnectionError" not in names:
         return False
-    cause = error.__cause__
-    if cause is not None and NEVER_SENT & {cls.__name__ for cls in type(cause).__mro__}:
-        return False
-    return None
+    return False if never_sent(error.__cause__) else None
+
+
+def never_sent(error: BaseException | None) -> bool:
+    """Whether an error of the HTTP library says that the provider cannot have seen the request."""
+    return not NEVER_SENT.isdisjoint([cls.__name__ for cls in type(error).__mro__])
 
 
 def endpoint(path: str, pattern: re.Pattern[str]) -> str | None:
