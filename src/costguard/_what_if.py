@@ -26,6 +26,8 @@ class Move:
         calls, movable: all calls of that feature to that model, and those that could move.
         cost, would_cost: of the movable ones.
         assumed: capabilities that no record shows and that were taken as needed.
+        why: what makes `to` a candidate: ``ladder``, the next one down a configured ladder; ``smaller``, the next
+            smaller model of the same generation; ``listed``, one of the cheapest; ``named``, you did; ``tier``.
     """
 
     feature: str
@@ -37,6 +39,7 @@ class Move:
     cost: Decimal
     would_cost: Decimal
     assumed: tuple[str, ...] = ()
+    why: str = "listed"
 
     @property
     def saved(self) -> Decimal:
@@ -58,7 +61,8 @@ class WhatIf:
         models: moves to other models; those of one feature and model exclude each other.
         tiers: moves of calls that nobody waits for to a cheaper tier of the same model.
         kept: calls that could not be priced elsewhere.
-        best_saved: what the best move to another model saves for each feature and model, together.
+        steps: for each feature and model the move that can be answered for: the smallest step down, or the best of the
+            models that you named. Whether the answers stay good enough is not measured.
     """
 
     calls: int
@@ -66,7 +70,17 @@ class WhatIf:
     models: tuple[Move, ...]
     tiers: tuple[Move, ...]
     kept: int
-    best_saved: Decimal
+    steps: tuple[Move, ...]
+
+    @property
+    def saved(self) -> Decimal:
+        """What the steps save together."""
+        return sum([move.saved for move in self.steps], Decimal(0))
+
+    @property
+    def share(self) -> float:
+        """The share of all calls that the steps would move."""
+        return sum([move.movable for move in self.steps]) / self.calls if self.calls else 0.0
 
 
 def what_if(
@@ -97,6 +111,7 @@ def what_if(
     """
     # Late, because few programs ask, and a review brings much with it.
     from .review import span
+    from .review._ladders import configured
     from .review.what_if import what_if as found_of
 
     guard = state.guard
@@ -108,13 +123,16 @@ def what_if(
     try:
         opened.flush(5.0)
         selection = Selection(of.since, of.until, clean_tags(dict(tags)))
-        found = found_of(lambda: opened.calls(selection), state.catalog, candidates=candidates, without=without)
+        ladders = configured(state.catalog, state.setup.ladders if state.setup is not None else ())
+        found = found_of(
+            lambda: opened.calls(selection), state.catalog, candidates=candidates, without=without, ladders=ladders
+        )
     finally:
         if isinstance(kept, str):
             opened.close()
 
     models, tiers = tuple(map(_move, found.models)), tuple(map(_move, found.tiers))
-    return WhatIf(found.calls, decimal_usd(found.nano), models, tiers, found.kept, decimal_usd(found.best))
+    return WhatIf(found.calls, decimal_usd(found.nano), models, tiers, found.kept, tuple(map(_move, found.steps)))
 
 
 def _move(move: object) -> Move:
@@ -123,5 +141,5 @@ def _move(move: object) -> Move:
     assert isinstance(move, Found)  # that is what the review gives
     return Move(
         move.feature, move.model, move.to, move.tier, move.calls, move.movable, decimal_usd(move.cost),
-        decimal_usd(move.would_cost), move.assumed,
+        decimal_usd(move.would_cost), move.assumed, move.why,
     )  # fmt: skip

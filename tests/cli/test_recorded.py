@@ -81,8 +81,8 @@ def test_simulate_replays_the_budgets_of_a_file(tmp_path: Path, capsys: pytest.C
     words = ["simulate", "--month", "2026-10", "--policy", "new.toml", "--cache-ttl", "1d"]
     assert 0 == main([*words, "--json"])
     found = section(capsys.readouterr().out, "simulated")
-    assert {row["budget"] for row in found["rows"]} == {"tight"}
-    assert sum(row["calls"] for row in found["rows"]) == found["facts"]["blocked"] > 0
+    assert {(row["budget"], row["what"]) for row in found["rows"]} == {("tight", "refused"), ("(cache)", "from cache")}
+    assert sum(row["calls"] for row in found["rows"] if row["what"] == "refused") == found["facts"]["blocked"] > 0
     assert found["facts"]["would_cost"] < found["facts"]["cost"]
     assert 0 == main(words)
     table = capsys.readouterr().out
@@ -105,7 +105,7 @@ def test_simulate_tries_ladders(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     """Some calls would have gone to the cheaper model."""
     (tmp_path / "new.toml").write_text('[[budgets]]\nlimit = "$0.10/day"\n')
     (tmp_path / "with.toml").write_text(
-        '[[budgets]]\nlimit = "$0.10/day"\n[[ladders]]\nmodels = ["gpt-4o", "gpt-4o-mini"]\n'
+        '[[budgets]]\nlimit = "$0.10/day"\non_exceeded = "downgrade"\n[[ladders]]\nmodels = ["gpt-4o", "gpt-4o-mini"]\n'
     )
     assert 0 == main(["simulate", "--month", "2026-10", "--policy", "with.toml", "--json"])
     by_file = section(capsys.readouterr().out, "simulated")["facts"]["downgraded"]

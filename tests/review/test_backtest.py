@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from costguard import budget
-from costguard.review.backtest import Policy, Rungs, backtest, ladders_of
+from costguard.review._ladders import Rungs, written
+from costguard.review.backtest import Policy, backtest
 
 from .traffic import CATALOG, at, made, month
 
@@ -72,7 +73,7 @@ def test_a_limit_that_only_warns_stops_nothing() -> None:
 def test_on_a_ladder_a_refused_call_goes_to_the_next_model() -> None:
     """Two fit at gpt-4o's price; the others cost what gpt-4o-mini would have."""
     calls = [made(str(hour), at("2026-10-01") + 3_600 * hour) for hour in range(4)]
-    policy = Policy((budget("$0.01/day"),), ladders=ladders_of(["openai/gpt-4o, openai:gpt-4o-mini"]))
+    policy = Policy((budget("$0.01/day"),), ladders=written(["openai/gpt-4o, openai:gpt-4o-mini"]))
     found = backtest(calls, policy, CATALOG)
     mini = 1_000 * 150 + 200 * 600
     assert (found.blocked, found.downgraded) == (0, 2)
@@ -82,11 +83,60 @@ def test_on_a_ladder_a_refused_call_goes_to_the_next_model() -> None:
     assert backtest(calls, others, CATALOG).downgraded == 0, "it is for another feature"
 
 
+LADDER = ("openai/gpt-4o", "openai/gpt-4o-mini")
+FULL, MINI = 4_500_000, 1_000 * 150 + 200 * 600
+
+
+def test_downgrade_at_spares_a_budget_before_its_limit() -> None:
+    """At half of $0.02 three calls of $0.0045 have gone to gpt-4o; all after that cost what gpt-4o-mini would have."""
+    calls = [made(str(hour), at("2026-10-01") + 3_600 * hour) for hour in range(10)]
+    sparing = budget("$0.02/day", downgrade_at=50, name="spared")
+    found = backtest(calls, Policy((sparing,), (Rungs(LADDER),)), CATALOG)
+    assert (found.blocked, found.downgraded, found.early) == (0, 7, 7)
+    assert found.would_cost == 3 * FULL + 7 * MINI
+    [stop] = found.stops
+    assert (stop.what, stop.budget, stop.first, stop.calls) == ("downgraded", "spared", calls[3].time, 7)
+    assert (stop.nano, stop.saved) == (7 * FULL, 7 * (FULL - MINI))
+    assert backtest(calls, Policy((sparing,)), CATALOG).downgraded == 0, "there is no ladder to step down"
+    later = [made("next", at("2026-10-02T01:00"))]
+    assert backtest(calls + later, Policy((sparing,), (Rungs(LADDER),)), CATALOG).downgraded == 7, "a new day"
+
+
+def test_a_spared_budget_that_fills_all_the_same_refuses_as_it_says() -> None:
+    """$0.0099: two at gpt-4o's price, from half on three at gpt-4o-mini's, and nothing more fits."""
+    calls = [made(str(hour), at("2026-10-01") + 3_600 * hour) for hour in range(10)]
+    policy = Policy((budget("$0.0099/day", downgrade_at=50),), (Rungs(LADDER),))
+    found = backtest(calls, policy, CATALOG)
+    fit = (9_900_000 - 2 * FULL) // MINI
+    assert (found.downgraded, found.blocked) == (fit, 8 - fit)
+    assert [stop.what for stop in found.stops] == ["downgraded", "refused"]
+
+
+def test_a_program_s_ladder_is_for_budgets_that_downgrade() -> None:
+    """As in a program: at a limit that raises it stands by, at one that downgrades it steps in."""
+    calls = [made(str(hour), at("2026-10-01") + 3_600 * hour) for hour in range(4)]
+    for knob, blocked, downgraded in (("raise", 2, 0), ("downgrade", 0, 2)):
+        limit = budget("$0.0105/day", on_exceeded=knob)  # type: ignore[arg-type]
+        found = backtest(calls, Policy((limit,), (Rungs(LADDER),)), CATALOG)
+        assert (found.blocked, found.downgraded, found.early) == (blocked, downgraded, 0), knob
+
+
+def test_a_ladder_steps_only_to_what_is_cheaper_for_the_call() -> None:
+    """Upside down it is of no use."""
+    calls = [made(str(hour), at("2026-10-01") + 3_600 * hour, "gpt-4o-mini") for hour in range(4)]
+    limit = budget(2.5 * MINI / 10**9, on_exceeded="downgrade")
+    found = backtest(calls, Policy((limit,), (Rungs(LADDER[::-1], always=True),)), CATALOG)
+    assert (found.blocked, found.downgraded) == (2, 0)
+
+
 def test_a_cache_answers_what_was_asked_before() -> None:
     """Three equal questions in an hour cost one answer."""
     calls = [made(str(minute), at("2026-10-01") + 60 * minute, fingerprint="f") for minute in range(3)]
     found = backtest(calls, Policy(cache_ttl=3_600), CATALOG)
     assert (found.hits, found.hits_saved, found.would_cost) == (2, 2 * 4_500_000, 4_500_000)
+    [stop] = found.stops
+    assert (stop.what, stop.first, stop.calls, stop.saved) == ("cached", calls[1].time, 2, 2 * 4_500_000)
+    assert backtest(calls, Policy(cache_ttl=3_600, cached=frozenset({"other"})), CATALOG).hits == 0
 
 
 def test_each_user_has_a_limit_of_its_own() -> None:

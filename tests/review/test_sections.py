@@ -88,8 +88,8 @@ def test_moves_and_cache_are_those_of_the_calls() -> None:
     calls = list(month(500))
     journal = journal_of(calls)
     moves, truth = section(journal, "moves"), what_if(lambda: calls, CATALOG)
-    assert moves.facts["best_saved_nano"] == truth.best > 0
-    assert sum(row[7] for row in moves.rows if row[3] == "as now") == truth.best
+    assert moves.facts["saved_nano"] == truth.saved > 0
+    assert sum(row[7] for row in moves.rows if row[3] == "as now") == truth.saved
     cache, asked = section(journal, "cache"), caching(calls)
     assert [(row[2], row[3]) for row in cache.rows] == [(one.saved, one.hits) for one in asked.would]
 

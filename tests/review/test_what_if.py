@@ -12,6 +12,8 @@ import costguard
 from costguard._types import CostEvent, Usage
 from costguard.errors import ConfigError
 from costguard.journals import open_journal
+from costguard.review._candidates import generation
+from costguard.review._ladders import Rungs
 from costguard.review.what_if import what_if
 
 from .traffic import CATALOG, made, month
@@ -36,7 +38,7 @@ def test_a_move_is_priced_by_hand_with_cached_tokens_at_the_cached_rate() -> Non
     [move] = found.models
     assert (move.model, move.to, move.calls, move.movable) == ("openai/gpt-4o", "openai/gpt-4o-mini", 1, 1)
     assert (move.cost, move.would_cost, move.saved) == (11_250_000, 675_000, 10_575_000)
-    assert found.best == 10_575_000
+    assert (found.saved, found.movable) == (10_575_000, 1)
 
 
 def test_every_figure_of_a_month_is_that_of_the_calls_one_by_one() -> None:
@@ -109,6 +111,54 @@ def test_without_names_the_cheapest_of_the_same_provider_are_worked_out() -> Non
         assert len(others) <= 3
 
 
+def test_what_is_added_up_is_one_step_down_and_not_the_cheapest_in_the_lists() -> None:
+    """gpt-4.1 steps down to gpt-4.1-mini, however cheap the smallest model of another generation is."""
+    calls = [made("a", "2026-10-03", "gpt-4.1"), made("b", "2026-10-04", "gpt-4.1")]
+    found = what_if(lambda: calls, CATALOG)
+    [step] = found.steps
+    assert (step.to, step.why, step.movable) == ("openai/gpt-4.1-mini", "smaller", 2)
+    assert found.saved == step.saved == step.cost - again(calls, "gpt-4.1-mini") > 0
+    assert found.models[0].saved > found.saved
+    assert {move.why for move in found.models} == {"smaller", "listed"}
+
+
+def test_a_ladder_of_the_user_s_says_what_the_step_is() -> None:
+    """Which may be another generation, and only for the features it is for."""
+    calls = [made("a", "2026-10-03", "gpt-4.1"), made("b", "2026-10-04", "gpt-4.1", tags={"feature": "other"})]
+    ladder = Rungs(("openai/gpt-4.1", "openai/gpt-4o-mini"), frozenset({"search"}))
+    found = what_if(lambda: calls, CATALOG, ladders=[ladder])
+    assert {(step.feature, step.to, step.why) for step in found.steps} == {
+        ("search", "openai/gpt-4o-mini", "ladder"), ("other", "openai/gpt-4.1-mini", "smaller"),
+    }  # fmt: skip
+
+
+def test_where_no_step_is_known_nothing_is_promised() -> None:
+    """Cheaper models are listed; whether one of them would do is anybody's guess."""
+    found = what_if(lambda: [made("a", "2026-10-03", "gpt-4o-mini")], CATALOG)
+    assert (found.steps, found.saved, found.movable) == ((), 0, 0)
+    assert found.models
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("gpt-4.1", "gpt-4.1-nano", True),
+        ("claude-sonnet-4-5-20250929", "claude-haiku-4-5", True),
+        ("gemini-2.5-pro", "gemini-2.5-flash-lite", True),
+        ("gpt-5.6-sol", "gpt-5.6-luna", True),
+        ("mistral-large-latest", "mistral-small-latest", True),
+        ("gpt-4.1", "gpt-4o-mini", False),
+        ("claude-opus-4-6", "claude-haiku-4-5", False),
+        ("gpt-5", "gpt-5-image-mini", False),
+        ("gpt-4o", "gpt-4o-mini-audio-preview", False),
+        ("gpt-4o", "ft:gpt-4o-mini", False),
+    ],
+)
+def test_models_of_one_generation_differ_by_size_alone(one: str, other: str, same: bool) -> None:
+    """Names of the price lists."""
+    assert (generation(one) == generation(other)) == same
+
+
 def test_what_no_model_could_take_over_is_left_alone_and_counted() -> None:
     """Embeddings, and calls of which no usage is known, stay; refused ones cost nothing and are not looked at."""
     calls = [
@@ -151,7 +201,7 @@ def test_a_program_asks_for_it_in_dollars(tmp_path: Path) -> None:
     found = costguard.what_if(**asked, feature="search")
     assert (found.calls, found.cost) == (1, Decimal("0.0045"))
     assert [(move.saved, move.share) for move in found.models] == [(Decimal("0.00423"), 1.0)]
-    assert found.best_saved == Decimal("0.00423")
+    assert (found.saved, found.share) == (Decimal("0.00423"), 1.0)
     assert costguard.what_if(**asked).calls == 2
     costguard.configure(exporters=[])
     with pytest.raises(ConfigError, match="needs a journal"):

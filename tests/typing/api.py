@@ -250,7 +250,7 @@ def ask() -> None:
     assert_type(bool(decision), bool)
     assert_type(costguard.outcome("ticket_resolved", value="$4", customer="c1"), None)
     moved = costguard.what_if(month="2026-10", candidates=["openai/gpt-4o-mini"], without={"*": ["vision"]}, team="a")
-    assert_type(moved.best_saved, Decimal)
+    assert_type(moved.saved, Decimal)
     assert_type(moved.models[0].share, float)
     assert_type(costguard.track("our-model", input_tokens=5, cost="$0.01", feature="search"), Decimal)
     costguard.explain("gpt-4o-mini", Usage({"input": 1000, "output": 10}), provider="openai")

@@ -15,6 +15,7 @@ from .._setup import Arguments, Setup, resolve
 from ..errors import ConfigError
 from ..ports import Journal
 from ..review import Report, Section, Span, render, review, span
+from ..review._ladders import configured
 from .report import opened
 
 TAGS: Final = ("feature", "team", "environment", "user")
@@ -83,7 +84,8 @@ def reviewed(options: argparse.Namespace, sections: Sequence[str], settings: Map
     with journal_of(options, setup) as journal:
         return review(
             journal, span_of(options), compare=False, budgets=setup.budgets, scope=scope(options),
-            catalog=state.catalog, sections=sections, options=settings,
+            catalog=state.catalog, sections=sections,
+            options={"ladders": configured(state.catalog, setup.ladders), **(settings or {})},
         )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from ..journals import open_journal
 from ..journals.memory import MemoryJournal
 from ..ports import Journal
 from ..review import FORMATS, render, review, span
+from ..review._ladders import configured
 from ..review.focus import focus_csv
 from ..review.sections.moves import MOST
 from ._terminal import terminal
@@ -88,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
             top=options.top if options.top is not None else 20 if people else 0,
             title=options.title,
             catalog=state.catalog,
-            options={"deep": True} if options.deep else {},
+            options={"ladders": configured(state.catalog, setup.ladders), **({"deep": True} if options.deep else {})},
             told=told,
         )
     width, color = terminal()

@@ -11,10 +11,11 @@ from .._catalog import Catalog
 from .._config import state
 from .._journal import Selection
 from .._settings import Settings, load
-from .._shield import log
 from ..errors import ConfigError
 from ..optimize import Ladder
-from ..review.backtest import Policy, Rungs, backtest, ladders_of
+from ..review._ladders import Rungs, written
+from ..review._ladders import of as of_configuration
+from ..review.backtest import Policy, backtest
 from ..review.sections.replayed import section
 from ._traffic import add_how, add_when, add_which, journal_of, scope, setup_of, show, span_of, with_section
 
@@ -43,11 +44,12 @@ def run(options: argparse.Namespace) -> int:
     """Replay the calls and say what would have been different."""
     setup = setup_of(options)
     file = load(Path(options.policy)) if options.policy else None
-    ladders = ladders_of(options.ladder)
+    ladders = written(options.ladder)
     _check(state.catalog, ladders)
     if file is not None:
-        ladders += tuple([_named(state.catalog, ladder) for ladder in file.ladders])
-    policy = Policy(setup.budgets if file is None else file.budgets, ladders, _ttl(options.cache_ttl, file))
+        ladders += tuple([_known(state.catalog, ladder) for ladder in file.ladders])
+    budgets = setup.budgets if file is None else file.budgets
+    policy = Policy(budgets, ladders, _ttl(options.cache_ttl, file), _cached(options.cache_ttl, file))
     if policy == Policy():
         raise ConfigError("simulate what? Give --policy FILE with [[budgets]], --ladder or --cache-ttl")
     of, tags = span_of(options), scope(options)
@@ -57,16 +59,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _named(catalog: Catalog, ladder: Ladder) -> Rungs:
-    """A ladder of a configuration file, whose models are of whichever provider lists them."""
-    for provider in ("openai", "anthropic", "google"):
-        found = [catalog.match(provider, model, 0.0) for model in ladder.models]
-        if all(match is not None and not match.estimated for match in found):
-            names = tuple([f"{provider}/{match.model.id}" for match in found if match is not None])
-            return Rungs(names, ladder.features)
-    raise ConfigError(
-        f"ladder {', '.join(ladder.models)}: say whose models these are with --ladder openai/...,openai/..."
-    )
+def _known(catalog: Catalog, ladder: Ladder) -> Rungs:
+    found = of_configuration(catalog, ladder)
+    if found is None:
+        raise ConfigError(
+            f"ladder {', '.join(ladder.models)}: say whose models these are with --ladder openai/...,openai/..."
+        )
+    return found
 
 
 def _check(catalog: Catalog, ladders: tuple[Rungs, ...]) -> None:
@@ -81,10 +80,13 @@ def _ttl(asked: str | None, file: Settings | None) -> float | None:
     """How long answers are kept: as asked for, else as the policy's cache says; None without a cache."""
     if asked is not None or file is None or file.cache is None:
         return None if asked is None else _seconds(asked)
-    if file.cache.get("features"):
-        log.warning("--policy: its cache is tried for the calls of all features, not only for those it names")
     kept = file.cache.get("ttl", "1h")
     return _seconds(kept) if isinstance(kept, str) else float(kept)
+
+
+def _cached(asked: str | None, file: Settings | None) -> frozenset[str]:
+    """The features whose answers the policy's cache keeps; empty for all."""
+    return frozenset(file.cache.get("features") or ()) if asked is None and file and file.cache else frozenset()
 
 
 def _seconds(text: str) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .._catalog import Catalog
+from .._match import without_dates
 from .._models import Model
 from .._rates import price_at
 from .._types import CostEvent, Unit
@@ -95,3 +96,17 @@ def is_text(event: CostEvent) -> bool:
     return event.call.operation in ("chat", "text_completion", "interactions") and any(
         usage.counts for usage in event.usages
     )
+
+
+_SIZES: Final = frozenset(
+    ("ultra", "opus", "pro", "large", "sol", "sonnet", "medium", "terra", "flash", "haiku", "small", "luna", "mini",
+     "lite", "nano")
+)  # fmt: skip
+"""Words that tell models of one generation apart by their size."""
+
+
+def generation(id: str) -> tuple[str, ...]:
+    """What is left of a model's name without its size and date: the same for ``gpt-4.1`` and ``gpt-4.1-mini``, for
+    ``claude-sonnet-4-5-20250929`` and ``claude-haiku-4-5``, and another for ``gpt-4o`` or ``gpt-4.1-codex``."""
+    *_, undated = without_dates(id)
+    return tuple([word for word in undated.split("-") if word not in _SIZES])

@@ -2,8 +2,11 @@
 
 Each call is priced again from the units that it was billed for: what was read from a cache is priced as read from a
 cache, a batch stays a batch, a long request pays the long-context rate. A model is a candidate where it can do what the
-calls did (see `_candidates`) and is listed; a call moves where it fits the model's sizes. Which model is good enough is
-for people to say: a saving is what the money says.
+calls did (see `_candidates`) and is listed; a call moves where it fits the model's sizes.
+
+Which model is good enough is for people to say: a saving is what the money says. So what is added up is the smallest
+step only, down the ladder that was configured, else to the next smaller model of the same generation, and not what the
+cheapest model in the price lists would make of it.
 """
 
 from __future__ import annotations
@@ -11,17 +14,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
-from typing import Final
+from typing import Final, Literal
 
 from .._catalog import Catalog
 from .._models import Model
 from .._types import STANDARD, CostEvent, Nano, Unit, Usage
 from . import _candidates
 from ._candidates import Candidate
+from ._ladders import Rungs, rungs_below
 
 Calls = Callable[[], Iterable[CostEvent]]
 """Gives the calls of the period, each time anew: they are gone through twice."""
+
+Why = Literal["ladder", "smaller", "listed", "named", "tier"]
+"""What makes a model a candidate: the next one down a ladder of the user's; the next smaller one of the same
+generation; it is among the cheapest in the price lists; the user named it; it is the same model on another tier."""
 
 KEPT: Final = 3
 """Candidates that are worked out call by call, for each feature and model: those that look cheapest by the sums."""
@@ -42,6 +49,7 @@ class Move:
         cost: what the movable ones did cost.
         would_cost: what they would have cost.
         assumed: capabilities that the records do not show and that were taken as needed.
+        why: what makes `to` a candidate.
     """
 
     feature: str
@@ -53,6 +61,7 @@ class Move:
     cost: Nano
     would_cost: Nano
     assumed: tuple[str, ...] = ()
+    why: Why = "listed"
 
     @property
     def saved(self) -> Nano:
@@ -70,7 +79,8 @@ class WhatIf:
         models: moves to another model. For each feature and model several may be told: they exclude each other.
         tiers: moves of calls that nobody waits for to a cheaper tier of the same model.
         kept: calls that no model could take over: embeddings, images, a cost that only the provider knows.
-        best: what the best move of each feature and model saves together; a tier and a model are not added up.
+        steps: the move of each feature and model that can be answered for: the smallest step down, or the best of the
+            models that were named. Tiers are not among them.
     """
 
     calls: int
@@ -78,7 +88,17 @@ class WhatIf:
     models: tuple[Move, ...]
     tiers: tuple[Move, ...]
     kept: int
-    best: Nano
+    steps: tuple[Move, ...]
+
+    @property
+    def saved(self) -> Nano:
+        """What the steps save together."""
+        return sum(move.saved for move in self.steps)
+
+    @property
+    def movable(self) -> int:
+        """How many calls they move."""
+        return sum(move.movable for move in self.steps)
 
 
 @dataclass(slots=True)
@@ -111,6 +131,7 @@ class _Trial:
     to: Candidate
     tier: str
     assumed: tuple[str, ...] = ()
+    why: Why = "listed"
     movable: int = 0
     cost: Nano = 0
     would_cost: Nano = 0
@@ -119,7 +140,7 @@ class _Trial:
         group = self.group
         return Move(
             group.feature, group.name, self.to.name, self.tier, group.calls, self.movable, self.cost, self.would_cost,
-            self.assumed,
+            self.assumed, self.why,
         )  # fmt: skip
 
 
@@ -131,6 +152,7 @@ def what_if(
     without: Mapping[str, Sequence[str]] | None = None,
     tiers: Sequence[str] = CHEAP_TIERS,
     kept: int = KEPT,
+    ladders: Sequence[Rungs] = (),
 ) -> WhatIf:
     """Price calls again on other models and tiers.
 
@@ -139,6 +161,7 @@ def what_if(
         without: for features, what they certainly do not use: ``{"search": ["vision"]}``; ``*`` for all features.
         tiers: cheaper tiers to try for calls that nobody waits for.
         kept: how many candidates to work out for each feature and model when none are named.
+        ladders: models that stand in for one another by the user's own choice, the dearest first.
 
     Raises:
         ConfigError: a candidate is not listed.
@@ -150,7 +173,7 @@ def what_if(
     for key, group in groups.items():
         spared = [*(without or {}).get("*", ()), *(without or {}).get(group.feature, ())]
         found = _trials(catalog, group, asked, spared)
-        trials[key] = found if asked is not None else _cheapest(catalog, found, kept)
+        trials[key] = found if asked is not None else _worth_trying(catalog, group, found, kept, ladders)
         trials[key] += _tier_trials(catalog, group, tiers)
     for event in calls():
         if _counts(event) and _candidates.is_text(event):
@@ -164,7 +187,7 @@ def what_if(
         models=models,
         tiers=tuple([move for move in worth if move.tier]),
         kept=others[0],
-        best=_best(models),
+        steps=_steps(models),
     )
 
 
@@ -204,7 +227,7 @@ def _trials(catalog: Catalog, group: _Group, asked: Sequence[Candidate] | None, 
     pool = _candidates.current(catalog, group.provider, group.last) if asked is None else asked
     assumed = tuple(sorted(wanted.intersection(_candidates.UNSEEN)))
     return [
-        _Trial(group, candidate, "", assumed)
+        _Trial(group, candidate, "", assumed, "listed" if asked is None else "named")
         for candidate in pool
         if wanted <= set(candidate.model.caps) and not _same(candidate.model, served)
     ]
@@ -214,16 +237,40 @@ def _same(one: Model, other: Model | None) -> bool:
     return other is not None and (one.provider, one.id) == (other.provider, other.id)
 
 
-def _cheapest(catalog: Catalog, trials: list[_Trial], kept: int) -> list[_Trial]:
-    """Those that would cost least if all calls were one, which none is: enough to leave out the hopeless ones."""
+def _worth_trying(
+    catalog: Catalog, group: _Group, trials: list[_Trial], kept: int, ladders: Sequence[Rungs]
+) -> list[_Trial]:
+    """Those that would cost least if all calls were one, which none is, and the next step down."""
+    usages = [Usage(dict(group.units))]
 
     def rough(trial: _Trial) -> tuple[int, str]:
-        usage = Usage(dict(trial.group.units))
-        cost = catalog.cost(trial.to.provider, trial.to.model.id, [usage], trial.group.last)
+        cost = catalog.cost(trial.to.provider, trial.to.model.id, usages, group.last)
         return (cost.nano, trial.to.name)
 
-    roomy = [trial for trial in trials if (trial.to.model.context or 0) >= trial.group.largest]
-    return sorted(roomy or trials, key=rough)[:kept]
+    roomy = [trial for trial in trials if (trial.to.model.context or 0) >= group.largest]
+    ordered = sorted(roomy or trials, key=rough)
+    now = catalog.cost(group.provider, group.model, usages, group.last).nano
+    step = _next(catalog, group, [trial for trial in ordered if rough(trial)[0] < now], ladders)
+    return ordered[:kept] + ([step] if step is not None and step not in ordered[:kept] else [])
+
+
+def _next(catalog: Catalog, group: _Group, cheaper: list[_Trial], ladders: Sequence[Rungs]) -> _Trial | None:
+    """The smallest step among these, which are ordered by cost; None where there is none that is known to be one."""
+    match = catalog.match(group.provider, group.model, group.last)
+    if match is None or match.estimated:
+        return None
+    below = rungs_below(ladders, f"{group.provider}/{match.model.id}", group.feature)
+    by_name = {trial.to.name: trial for trial in cheaper}
+    for name in below:
+        if name in by_name:
+            by_name[name].why = "ladder"
+            return by_name[name]
+    own = _candidates.generation(match.model.id)
+    for trial in reversed(cheaper):
+        if _candidates.generation(trial.to.model.id) == own:
+            trial.why = "smaller"
+            return trial
+    return None
 
 
 def _tier_trials(catalog: Catalog, group: _Group, tiers: Sequence[str]) -> list[_Trial]:
@@ -231,7 +278,7 @@ def _tier_trials(catalog: Catalog, group: _Group, tiers: Sequence[str]) -> list[
     if match is None or match.estimated:
         return []
     listed = {tier for price in match.model.prices for tier in price.tiers}
-    return [_Trial(group, Candidate(group.provider, match.model), tier) for tier in tiers if tier in listed]
+    return [_Trial(group, Candidate(group.provider, match.model), tier, why="tier") for tier in tiers if tier in listed]
 
 
 def _try_all(catalog: Catalog, trials: Sequence[_Trial], event: CostEvent) -> None:
@@ -262,8 +309,10 @@ def _order(move: Move) -> tuple[int, str, str, str, str]:
     return (-move.saved, move.feature, move.model, move.to, move.tier)
 
 
-def _best(moves: Sequence[Move]) -> Nano:
-    best: dict[tuple[str, str], Nano] = {}
-    for move in sorted(moves, key=attrgetter("saved")):
-        best[move.feature, move.model] = max(0, move.saved)
-    return sum(best.values())
+def _steps(moves: Sequence[Move]) -> tuple[Move, ...]:
+    """Of each feature and model one, out of moves of which the largest saving comes first."""
+    steps: dict[tuple[str, str], Move] = {}
+    for move in moves:
+        if move.why != "listed" and move.saved > 0:
+            steps.setdefault((move.feature, move.model), move)
+    return tuple(steps.values())

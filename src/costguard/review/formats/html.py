@@ -65,8 +65,8 @@ def figures(report: Report) -> list[tuple[str, str]]:
     found += [("per call", money(verdict.spent // verdict.calls))] if verdict.calls else []
     found += [("saved", money(verdict.saved))] if verdict.saved else []
     moves = report.section("moves")
-    best = moves.facts.get("best_saved_nano") if moves else None
-    found += [("cheaper models would save", f"up to {money(best)}")] if best else []
+    saved = moves.facts.get("saved_nano") if moves else None
+    found += [("one model size down", f"{money(saved)} less")] if saved else []
     quality = report.section("quality")
     refused = quality.facts.get("refused") if quality else None
     found += [("refused", count(refused))] if refused else []

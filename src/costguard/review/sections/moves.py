@@ -19,13 +19,26 @@ COLUMNS: Final = (
     Column("feature", "feature", "text"), Column("model", "from", "text", 2), Column("to", "to", "text"),
     Column("tier", "tier", "text", 3), Column("movable", "movable", "share", 1),
     Column("cost", "cost", "money", 2), Column("would_cost", "would be", "money", 2),
-    Column("saved", "saved", "money"), Column("calls", "calls", "count", 4),
+    Column("saved", "saved", "money"), Column("why", "why", "text", 5), Column("calls", "calls", "count", 4),
 )  # fmt: skip
 
 _ALWAYS: Final = (
     "Priced call by call from what was billed, caches and tiers included. What moves to a model cannot move to a tier"
-    " too. Whether a model is good enough, only a trial tells."
+    " too."
 )
+_UNTRIED: Final = (
+    "Added up is one step down only: {how}. Whether its answers are good enough is not measured: try it on some of the"
+    " calls first, with an evaluation or side by side."
+)
+_HOW: Final = {
+    "ladder": "the configured ladder", "smaller": "the next smaller model of the same generation",
+    "named": "the best of the models asked for",
+}  # fmt: skip
+WHY: Final = {
+    "ladder": "your ladder", "smaller": "next smaller", "listed": "cheapest listed", "named": "asked for",
+    "tier": "nobody waits",
+}  # fmt: skip
+"""What makes a move one, in a word or two."""
 
 
 def section(context: Context) -> Section | None:
@@ -38,7 +51,9 @@ def section(context: Context) -> Section | None:
     if not found.models and not found.tiers:
         return None
     every = [*found.models, *found.tiers]
-    shown = (every if context.options.get("every") else best(found))[: context.top or None]
+    if not context.options.get("every"):
+        every = sorted([*found.steps, *_tiers(found)], key=lambda one: (-one.saved, one.feature, one.model, one.tier))
+    shown = every[: context.top or None]
     return Section(
         "moves",
         "Cheaper ways",
@@ -46,8 +61,10 @@ def section(context: Context) -> Section | None:
         tuple([row(move) for move in shown]),
         notes=notes(found),
         advice=tuple(_advice(found)),
-        facts={"calls": found.calls, "not_movable": found.kept, "best_saved_nano": found.best},
-    )
+        facts={
+            "calls": found.calls, "not_movable": found.kept, "saved_nano": found.saved, "movable": found.movable,
+        },
+    )  # fmt: skip
 
 
 def _unasked(context: Context) -> Section | None:
@@ -66,6 +83,7 @@ def of(context: Context) -> WhatIf:
         context.catalog,
         candidates=context.options.get("candidates"),
         without=context.options.get("without"),
+        ladders=context.options.get("ladders", ()),
     )
 
 
@@ -75,24 +93,38 @@ def wanted(context: Context) -> bool:
     return bool(deep) if deep is not None else 0 < context.total().calls <= MOST
 
 
-def best(found: WhatIf) -> list[Move]:
-    """The move of each feature and model that saves most, to another model and to another tier."""
-    first: dict[tuple[str, str, bool], Move] = {}
-    for move in [*found.models, *found.tiers]:
-        first.setdefault((move.feature, move.model, bool(move.tier)), move)
-    return sorted(first.values(), key=lambda move: (-move.saved, move.feature, move.model, move.tier))
+def _tiers(found: WhatIf) -> list[Move]:
+    """The tier of each feature and model that saves most."""
+    first: dict[tuple[str, str], Move] = {}
+    for move in found.tiers:
+        first.setdefault((move.feature, move.model), move)
+    return list(first.values())
 
 
 def row(move: Move) -> Row:
     """A move as the section's columns."""
     movable = move.movable / move.calls if move.calls else None
     to, tier = move.to if move.to != move.model else "the same", move.tier or "as now"
-    return (move.feature, move.model, to, tier, movable, move.cost, move.would_cost, move.saved, move.calls)
+    return (
+        move.feature,
+        move.model,
+        to,
+        tier,
+        movable,
+        move.cost,
+        move.would_cost,
+        move.saved,
+        WHY[move.why],
+        move.calls,
+    )
 
 
 def notes(found: WhatIf) -> tuple[str, ...]:
     """What a reader has to know of the figures."""
     said = [_ALWAYS]
+    hows = [_HOW[why] for why in _HOW if any(move.why == why for move in found.steps)]
+    if hows:
+        said.append(_UNTRIED.format(how=", or else ".join(hows)))
     assumed = sorted({cap for move in found.models for cap in move.assumed})
     if assumed:
         said.append(f"Taken as needed, because no record shows it: {', '.join(assumed)}.")
@@ -105,14 +137,14 @@ def notes(found: WhatIf) -> tuple[str, ...]:
 
 def _advice(found: WhatIf) -> Sequence[Advice]:
     advice = []
-    for move in best(found):
+    for move in sorted([*found.steps, *_tiers(found)], key=lambda one: (-one.saved, one.feature, one.model)):
         if move.saved * WORTH < found.nano:
             continue
         where = f"in the {move.tier} tier" if move.tier else f"on {move.to}"
         name = move.feature or "what has no feature"
         text = (
             f"{name}: {share(move.movable / move.calls)} of its calls on {move.model} would have cost"
-            f" {money(move.saved)} less {where}."
+            f" {money(move.saved)} less {where}{'' if move.tier else ', if its answers are good enough'}."
         )
         step = f"costguard what-if --feature {move.feature}" if move.feature else "costguard what-if"
         advice.append(Advice("i", text, step, move.saved))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from .._figures import count, money, share
-from .._model import Advice, Column, Section
+from .._model import Advice, Column, Row, Section
 from .._span import Span
 from ..backtest import Backtest, Stop
 
@@ -14,33 +15,38 @@ SHOWN = 5
 """Windows that are told as advice."""
 
 
+WHAT: Final = {"refused": "refused", "downgraded": "cheaper model", "cached": "from cache"}
+
+
 def section(found: Backtest, of: Span) -> Section:
-    """Each window of a budget that would have refused something, in order."""
+    """Each window of a budget that would have refused something or sent it elsewhere, and the cache, in order."""
     return Section(
         "simulated",
-        "Refused",
+        "What would have been different",
         (
-            Column("budget", "budget", "text"), Column("first", "from", "text"), Column("limit", "limit", "money", 1),
-            Column("calls", "calls", "count"), Column("cost", "they cost", "money"),
+            Column("budget", "budget", "text"), Column("what", "what", "text"), Column("first", "from", "text"),
+            Column("limit", "limit", "money", 3), Column("calls", "calls", "count"),
+            Column("cost", "they cost", "money"), Column("saved", "saved", "money", 1),
             Column("feature", "mostly", "text", 2),
         ),
         tuple([_row(stop, of) for stop in found.stops]),
-        ("total", "—", None, found.blocked, found.blocked_nano, "—"),
         notes=tuple(_notes(found)),
         advice=tuple(_advice(found, of)),
         facts={
             name: getattr(found, name)
             for name in (
                 "calls", "cost", "would_cost", "blocked", "blocked_nano", "warned", "shortened", "downgraded",
-                "downgraded_saved", "hits", "hits_saved", "not_replayed",
+                "downgraded_saved", "early", "hits", "hits_saved", "not_replayed",
             )
         },
     )  # fmt: skip
 
 
-def _row(stop: Stop, of: Span) -> tuple[str, str, int, int, int, str]:
+def _row(stop: Stop, of: Span) -> Row:
     feature = stop.features[0][0] or "(unattributed)"
-    return (stop.budget, _when(stop.first, of), stop.limit, stop.calls, stop.nano, feature)
+    limit, saved = stop.limit if stop.budget else None, stop.saved if stop.what != "refused" else None
+    what = WHAT[stop.what]
+    return (stop.budget or "(cache)", what, _when(stop.first, of), limit, stop.calls, stop.nano, saved, feature)
 
 
 def _when(at: float, of: Span) -> str:
@@ -53,7 +59,9 @@ def _notes(found: Backtest) -> list[str]:
     part = f", {share(less / found.cost)} less" if found.cost and less else ""
     said = [f"{count(found.calls)} calls, {money(found.cost)}: would have cost {money(found.would_cost)}{part}."]
     told = (
+        (found.blocked, "would have been refused; they cost", found.blocked_nano),
         (found.downgraded, "would have gone to a cheaper model, saving", found.downgraded_saved),
+        (found.early, "of those before a limit was reached (downgrade_at)", None),
         (found.hits, "would have been answered from a cache, saving", found.hits_saved),
         (found.shortened, "would have passed only with a lower output cap", None),
         (found.warned, "would have been warned of", None),
@@ -68,7 +76,8 @@ def _notes(found: Backtest) -> list[str]:
 
 def _advice(found: Backtest, of: Span) -> list[Advice]:
     """The windows that would have refused most, each with when it begins."""
-    dearest = sorted(found.stops, key=lambda stop: (-stop.nano, stop.first, stop.budget))[:SHOWN]
+    stops = [stop for stop in found.stops if stop.what == "refused"]
+    dearest = sorted(stops, key=lambda stop: (-stop.nano, stop.first, stop.budget))[:SHOWN]
     return [
         Advice(
             "!",
