@@ -49,7 +49,20 @@ from .errors import (
     MissingExtraError,
     UnknownPriceError,
 )
-from .optimize import Cache, CacheStats, Comparison, Downgrade, Embed, Ladder, LoopGuard, Semantic, Shadow, classify
+from .optimize import (
+    Cache,
+    CacheStats,
+    Comparison,
+    Compression,
+    Downgrade,
+    Embed,
+    Ladder,
+    LoopGuard,
+    Semantic,
+    Shadow,
+    Shortening,
+    classify,
+)
 
 __all__ = [
     "Alert",
@@ -60,6 +73,7 @@ __all__ = [
     "CacheStats",
     "Comparison",
     "Compressed",
+    "Compression",
     "ConfigError",
     "CostEvent",
     "CostguardError",
@@ -76,6 +90,7 @@ __all__ = [
     "MissingExtraError",
     "Semantic",
     "Shadow",
+    "Shortening",
     "Spend",
     "Status",
     "UnknownPriceError",

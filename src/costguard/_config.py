@@ -28,7 +28,7 @@ from .exporters import open_exporter
 from .exporters.run_log import RunLog
 from .journals import open_journal
 from .ledgers import open_ledger
-from .optimize import Cache, Ladder, LoopGuard, OnDowngrade, Tiers
+from .optimize import Cache, Compression, Compressor, Ladder, LoopGuard, OnCompress, OnDowngrade, Tiers
 from .optimize import ladders as ladders_of
 from .ports import Exporter, Journal, Ledger
 from .providers import load_providers
@@ -83,14 +83,17 @@ class Costguard:
         ladders: Iterable[Ladder | Sequence[str]] = (),
         on_downgrade: OnDowngrade | None = None,
         loop_guard: LoopGuard | None = None,
+        compression: Compression | None = None,
+        on_compress: OnCompress | None = None,
     ) -> Guard:
         """Replace the current guard; see `costguard.configure`."""
         env = environment()
         file = settings(env, config)
         rungs = tuple(ladders)
         arguments = Arguments(
-            budgets, ledger, exporters, tags, mode, on_unknown_price, journal, cache, rungs, loop_guard
-        )
+            budgets, ledger, exporters, tags, mode, on_unknown_price, journal, cache, rungs, loop_guard,
+            compression,
+        )  # fmt: skip
         setup = resolve(arguments, env, file, self.assumed_exporters)
         _check_callable("on_alert", on_alert)
         with _told_of(setup, "ledger"):
@@ -117,6 +120,7 @@ class Costguard:
             cache=answers,
             tiers=self._tiers(setup.ladders, on_downgrade),
             loop_guard=setup.loop_guard,
+            compressor=_compressor(setup.compression, on_compress),
         )
         _price(self.catalog, file)
         self._take_over(guard, setup, file)
@@ -224,6 +228,13 @@ def _cache(said: str | Cache | Mapping[str, Any] | None) -> Cache | None:
     if isinstance(said, Mapping):
         return Cache(**said)
     return Cache(said) if isinstance(said, str) else said
+
+
+def _compressor(said: Compression | None, on_compress: OnCompress | None) -> Compressor | None:
+    _check_callable("on_compress", on_compress)
+    if said is not None and not isinstance(said, Compression):
+        raise ConfigError(f"compression={said!r}: give a costguard.Compression(features=[...])")
+    return None if said is None and on_compress is None else Compressor(said, on_compress)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ class Scope:
         own: the tags of the innermost block alone.
         cache: what the innermost block that says so wants of the response cache: False for nothing, True, or the
             seconds that an answer is used; None where none says anything.
+        compress: whether it wants prompts made shorter; None where none says anything.
     """
 
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Scope:
     block: object = field(default=None, repr=False, compare=False)
     own: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     cache: CacheWish = None
+    compress: bool | None = None
 
     def __reduce__(self) -> str | tuple[Callable[..., Scope], tuple[object, ...]]:
         if self is NOWHERE:
@@ -74,12 +76,16 @@ current: Final = _current.get
 
 
 def enter(
-    tags: Mapping[str, str], budgets: Iterable[Budget] = (), block: object = None, cache: CacheWish = None
+    tags: Mapping[str, str],
+    budgets: Iterable[Budget] = (),
+    block: object = None,
+    cache: CacheWish = None,
+    compress: bool | None = None,
 ) -> Scope:
     """Make a scope inside the current one the current one, and return it."""
     outer = _current.get()
     run = uuid.uuid4().hex
-    scope = _inside(outer, tags, tuple((budget, run) for budget in budgets), run, block, cache)
+    scope = _inside(outer, tags, tuple((budget, run) for budget in budgets), run, block, cache, compress)
     _current.set(scope)
     return scope
 
@@ -105,7 +111,7 @@ def leave(block: object = None) -> None:
     for one in reversed(later):
         assert one.parent is not None  # all of them were entered inside another
         budgets = one.enclosing[len(one.parent.enclosing) :]
-        kept = _inside(kept, one.own, budgets, one.run, one.block, one.cache)
+        kept = _inside(kept, one.own, budgets, one.run, one.block, one.cache, one.compress)
     _current.set(kept)
 
 
@@ -116,6 +122,7 @@ def _inside(
     run: str,
     block: object,
     cache: CacheWish,
+    compress: bool | None,
 ) -> Scope:
     return Scope(
         tags=MappingProxyType({**outer.tags, **tags}),
@@ -125,6 +132,7 @@ def _inside(
         block=block,
         own=tags,
         cache=outer.cache if cache is None else cache,
+        compress=outer.compress if compress is None else compress,
     )
 
 

@@ -28,8 +28,8 @@ from ._shield import log, shielded
 from ._types import Amendment, Balance, Call, Cost, Granted, Hold, Leg, Outcome, Refused, Usage
 from ._waiting import TaskPlace, ThreadPlace, Ticket, apause, pause
 from .errors import BudgetExceededError, LedgerUnavailableError, LoopDetectedError
-from .optimize import Alike, Cache, LoopGuard, Shortcut, Tiers
-from .ports import Exporter, Journal, Ledger, Provider, Reader, Request
+from .optimize import Alike, Cache, Compressor, LoopGuard, Shortcut, Shorter, Tiers
+from .ports import Exporter, Journal, Ledger, Provider, Reader, Reading, Request
 
 T = TypeVar("T")
 Mode = Literal["enforce", "observe"]
@@ -71,6 +71,7 @@ class Guard:
         cache: answers calls that were paid for before; one of this process's own is made when a block asks for it.
         tiers: knows cheaper models, for budgets that are to be spared by them.
         loop_guard: stops a request that is sent again and again.
+        compressor: makes prompts shorter; one with the defaults is made when a block asks for it.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Guard:
         cache: Cache | None = None,
         tiers: Tiers | None = None,
         loop_guard: LoopGuard | None = None,
+        compressor: Compressor | None = None,
     ) -> None:
         self.catalog = catalog
         self.biller = Biller(catalog)
@@ -103,6 +105,7 @@ class Guard:
         self.cache = cache
         self.tiers = tiers
         self.loop_guard = loop_guard
+        self.compressor = compressor
         self.unmetered_calls: dict[str, int] = {}
         self._strict_prices = strict_prices
         self.journal = journal
@@ -119,11 +122,32 @@ class Guard:
 
     # -- one call ----------------------------------------------------------------------------------------------
 
+    def shorter(self, call: Call, request: Request, read: Callable[[Request], Reading]) -> Shorter | None:
+        """The call with a shorter prompt, where a block or its feature asks for that; None to send it as it is.
+
+        Args:
+            call: what is asked for.
+            request: as the seam knows it.
+            read: what another request would ask for; None where it cannot be sent so.
+        """
+        scope = _scope.current()
+        wish = scope.compress
+        if wish is False or (wish is None and self.compressor is None) or self.mode == "observe":
+            return None
+        with shielded("compressing a prompt"):
+            tags = self._with_tags(scope).tags
+            if self.compressor is None:
+                self.compressor = Compressor()
+            if self.compressor.covers(wish, tags.get("feature")):
+                return self.compressor.shorter(call, request, tags, read)
+        return None
+
     def begin(
         self,
         call: Call,
         request: Request | None = None,
         *,
+        shorter: Shorter | None = None,
         swaps: bool = True,
         id: str | None = None,
         at: float | None = None,
@@ -133,6 +157,7 @@ class Guard:
         Args:
             call: what is asked for.
             request: as the seam knows it, where there is one.
+            shorter: what is sent instead, with a shorter prompt.
             swaps: whether it can be sent to another model.
             id, at: of a call that was made elsewhere or earlier, as its maker names it.
         """
@@ -142,6 +167,7 @@ class Guard:
             self._reap_at = now + _REAP_EVERY
             self.settlements.reap(now)
         at = now if at is None else at
+        call = call if shorter is None else shorter.call
         sdk = call.provider
         provider = self.biller.of_call(sdk, call.host, call.model, at)
         if provider != call.provider:
@@ -162,6 +188,10 @@ class Guard:
             plan = self._with_tiers(plan, self.tiers, sdk, call.host, request, at)
         meter = Meter(id or ids(), call, self.catalog, plan, at, LEASE, partial(self.biller.of_call, sdk, call.host))
         meter.watches = self.exports.watch(call)
+        if shorter is not None:
+            meter.instead, meter.removed = shorter.request, shorter.removed
+        elif self.compressor is not None:
+            meter.plain = request
         loops = self.loop_guard
         if loops is not None and request is not None:
             with shielded("watching for loops"):
@@ -391,6 +421,8 @@ class Guard:
         """Book an ended call and tell of it. Never raises to the caller."""
         with self._working, shielded("booking a call"):
             self.settlements.finish(ending)
+            if ending.meter.plain is not None and self.compressor is not None:
+                self.compressor.sent_plain(ending.meter.plain, ending.usages)
 
     def so_far(self, meter: Meter, reader: Reader) -> None:
         """Tell those who watch a call what it has cost with this answer, while the SDK is still at work on it."""

@@ -75,23 +75,26 @@ class Text:
     Args:
         about: what it is, for the schema and for errors.
         choices: the only ones allowed, if given.
+        empty: whether it may be empty.
     """
 
     about: str
     choices: tuple[str, ...] = ()
+    empty: bool = False
 
     def read(self, value: Any, place: Place) -> str:
         """The string as it is."""
         if self.choices and (not isinstance(value, str) or value not in self.choices):
             hint = near(value, self.choices) if isinstance(value, str) else ""
             raise place.wrong(f"{value!r} is not allowed here{hint}; allowed are {listed(self.choices)}")
-        if not isinstance(value, str) or not value:
-            raise _no(value, place, "a string that is not empty")
+        if not isinstance(value, str) or not (value or self.empty):
+            raise _no(value, place, "a string" if self.empty else "a string that is not empty")
         return value
 
     def schema(self) -> dict[str, Any]:
         """A string, or one of the choices."""
-        kind: dict[str, Any] = {"enum": list(self.choices)} if self.choices else {"type": "string", "minLength": 1}
+        least = {} if self.empty else {"minLength": 1}
+        kind: dict[str, Any] = {"enum": list(self.choices)} if self.choices else {"type": "string", **least}
         return {"description": self.about, **kind}
 
 

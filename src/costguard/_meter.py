@@ -18,7 +18,7 @@ from ._catalog import Catalog
 from ._reservation import Plan, Reservation, Wait
 from ._types import Call, Cost, Decision, Granted, Hold, Nano, Outcome, Refused, Usage
 from .errors import LedgerUnavailableError
-from .ports import Deferred, Exporter, Reader, Recording, Watch
+from .ports import Deferred, Exporter, Reader, Recording, Request, Watch
 
 _UNSEEN: Final = 64
 """Output tokens assumed under way beyond those seen when a stream ends early."""
@@ -136,12 +136,15 @@ class Meter:
         watches: the exporters that are there while it is in flight.
         shortcut: how it may get its answer without being sent, None when that is off.
         kept: the answer it gets without being sent.
+        instead: what is sent instead of the caller's request, with a shorter prompt; None where that is sent as it is.
+        removed: the tokens that the caller's prompt has more.
+        plain: the caller's request, where prompts are made shorter and this one was not.
         looped: raises when the same request was sent too often, None where nobody watches.
     """
 
     __slots__ = (
         "_answers", "_begun", "_biller", "_catalog", "_once", "_open", "_returned", "at", "deferred", "id",
-        "kept", "looped", "reservation", "shortcut", "watches",
+        "instead", "kept", "looped", "plain", "removed", "reservation", "shortcut", "watches",
     )  # fmt: skip
 
     def __init__(
@@ -154,6 +157,9 @@ class Meter:
         self.watches: tuple[tuple[Exporter, Watch], ...] = ()
         self.shortcut: Shortcut | None = None
         self.kept: Kept | None = None
+        self.instead: Request | None = None
+        self.removed = 0
+        self.plain: Request | None = None
         self.looped: Callable[[], None] | None = None
         self._catalog = catalog
         self._biller = biller
@@ -176,11 +182,18 @@ class Meter:
         return self.reservation.asked
 
     def spared(self, usages: Sequence[Usage], nano: Nano) -> Nano:
-        """What a downgraded call cost less than the model that was asked for would have with the same tokens."""
-        if not self.asked or not usages:
+        """What the call cost less than it would have with the model that was asked for and the whole prompt."""
+        if not (self.asked or self.removed) or not usages:
             return 0
-        same = [replace(usage, model=None, reported=None) for usage in usages]
-        return max(0, self._catalog.cost(self.call.provider, self.asked, same, self.at).nano - nano)
+        model = self.asked or self.call.model
+        same = [replace(usage, model=None if self.asked else usage.model, reported=None) for usage in usages]
+        asked = self._catalog.cost(self.call.provider, model, same, self.at).nano
+        saved = max(0, asked - nano) if self.asked else 0
+        if self.removed:
+            counts = same[0].counts
+            same[0] = replace(same[0], counts={**counts, "input": counts.get("input", 0) + self.removed})
+            saved += max(0, self._catalog.cost(self.call.provider, model, same, self.at).nano - asked)
+        return saved
 
     @property
     def hold(self) -> Hold | None:

@@ -12,7 +12,7 @@ from ._config import ConfigFile, OnUnknownPrice, state
 from ._guard import Mode
 from ._scope import Scope
 from ._settlements import OnAlert
-from .optimize import Cache, Ladder, LoopGuard, OnDowngrade
+from .optimize import Cache, Compression, Ladder, LoopGuard, OnCompress, OnDowngrade
 from .ports import Exporter, Journal, Ledger
 
 
@@ -32,6 +32,8 @@ def configure(
     ladders: Iterable[Ladder | Sequence[str]] = (),
     on_downgrade: OnDowngrade | None = None,
     loop_guard: LoopGuard | None = None,
+    compression: Compression | None = None,
+    on_compress: OnCompress | None = None,
 ) -> None:
     """Set costguard up anew: budgets, ledger, exporters. Calls in flight end in the books they began in.
 
@@ -57,6 +59,9 @@ def configure(
             ``on_exceeded="downgrade"`` or ``downgrade_at=80``.
         on_downgrade: called with a `Downgrade` before a call is sent to a cheaper model; returning False forbids it.
         loop_guard: stops a request that is sent again and again, with a `LoopDetectedError`.
+        compression: how prompts are made shorter, and for which features; blocks with ``budgeted(compress=True)`` have
+            it too, and need no setting for what is safe.
+        on_compress: called with a `Shortening` before a call is sent with a shorter prompt; returning False forbids it.
 
     Raises:
         ConfigError: a setting is malformed; the message says what is allowed.
@@ -76,6 +81,8 @@ def configure(
         ladders=ladders,
         on_downgrade=on_downgrade,
         loop_guard=loop_guard,
+        compression=compression,
+        on_compress=on_compress,
     )
 
 

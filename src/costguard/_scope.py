@@ -94,7 +94,8 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
     entry of the block, may spend that much. Limits of the blocks around go on counting inside.
 
     ``cache=True`` answers equal calls from the response cache, ``cache="10m"`` with answers that are at most so old,
-    and ``cache=False`` has every call sent, whatever is set up around it.
+    and ``cache=False`` has every call sent, whatever is set up around it. ``compress=True`` has calls sent with shorter
+    prompts, and ``compress=False`` as they are.
 
     Raises:
         ConfigError: a limit, period, threshold or tag is malformed.
@@ -119,6 +120,7 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
         local_allowance: Limit | None = None,
         downgrade_at: float | None = None,
         cache: bool | float | str | None = None,
+        compress: bool | None = None,
         team: str | None = None,
         environment: str | None = None,
         user: str | None = None,
@@ -126,6 +128,9 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
     ) -> None:
         self.tags = clean_tags({"feature": feature, "team": team, "environment": environment, "user": user, **tags})
         self.cache = cache if cache is None or isinstance(cache, bool) else length("cache", cache)
+        if compress is not None and not isinstance(compress, bool):
+            raise ConfigError(f"compress={compress!r}: give True or False; configure(compression=...) says how")
+        self.compress = compress
         self.budget: Budget | None = None
         self._unnamed = name is None
         if limit is None:
@@ -152,7 +157,7 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
             declarations.add(self.budget)
 
     def _enter(self) -> Scope:
-        return enter(self.tags, () if self.budget is None else (self.budget,), self, self.cache)
+        return enter(self.tags, () if self.budget is None else (self.budget,), self, self.cache, self.compress)
 
     def __enter__(self) -> Any:
         return self._enter()
@@ -193,7 +198,7 @@ class budgeted:  # noqa: N801 - used as a decorator and in a with statement, whe
         """A limit with neither scope nor name is the function's own, and its books are named after it."""
         if self.budget is None or self.tags or not self._unnamed:
             return self
-        named = type(self)(cache=self.cache)
+        named = type(self)(cache=self.cache, compress=self.compress)
         own = getattr(function, "__qualname__", None) or type(function).__qualname__
         rest = self.budget.name.removeprefix(EVERYTHING)
         named.budget = renamed(self.budget, f"{getattr(function, '__module__', None) or '?'}.{own}{rest}")

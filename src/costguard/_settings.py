@@ -17,7 +17,7 @@ from ._keys import Day, Either, Flag, Free, Number, Place, Several, Table, Text
 from ._own import UNITS
 from .errors import ConfigError
 from .ledgers import anchored
-from .optimize import Ladder, LoopGuard
+from .optimize import COMPRESSION_STEPS, Compression, Ladder, LoopGuard
 
 NAMES: Final = ("costguard.toml", "pyproject.toml")
 """The files looked for in a directory, the first one that has something for us counts."""
@@ -54,6 +54,7 @@ class Settings:
     executors: bool | None = None
     cache: Mapping[str, Any] | None = None
     loop_guard: LoopGuard | None = None
+    compression: Compression | None = None
     ladders: tuple[Ladder, ...] = ()
     budgets: tuple[Budget, ...] = ()
     prices: PriceSettings = PriceSettings()
@@ -174,6 +175,10 @@ def _loop_guard(said: dict[str, Any]) -> LoopGuard:
     return LoopGuard(**_plain(said))
 
 
+def _compression(said: dict[str, Any]) -> Compression:
+    return Compression(**said)
+
+
 def _names(about: str) -> Several:
     return Several(about, Text("a name"))
 
@@ -191,6 +196,24 @@ CACHE: Final = Table(
         "patience": Number("seconds that a call waits for an equal one under way"),
     },
     make=_plain,
+)
+
+COMPRESSION: Final = Table(
+    "Shorter prompts, for the features and blocks that ask for them.",
+    {
+        "features": _names("features whose calls are all compressed"),
+        "steps": Several("what is done; the first four when left out", Text("a step", COMPRESSION_STEPS)),
+        "phrases": Either(
+            "Filler to leave out of prose.",
+            _names("phrases that are left out"),
+            Table(
+                "Phrases, each with what stands for it.",
+                {},
+                others=Text("what stands for it", empty=True),
+            ),
+        ),
+    },
+    make=_compression,
 )
 
 LADDER: Final = Table(
@@ -227,6 +250,7 @@ FILE: Final = Table(
         "executors": Flag("whether work given to thread and process pools carries its attribution along"),
         "cache": CACHE,
         "loop_guard": LOOP_GUARD,
+        "compression": COMPRESSION,
         "ladders": Several("Cheaper models; each is a [[ladders]] table.", LADDER),
         "budgets": Several("Limits; each is a [[budgets]] table.", BUDGET),
         "prices": PRICES,

@@ -274,7 +274,9 @@ def event_of(ending: Ending, now: float) -> CostEvent:
 def _decision(ending: Ending) -> Decision:
     if ending.outcome == "refused":
         return "blocked"
-    return "downgraded" if ending.meter.asked else ending.decision
+    if ending.meter.asked:
+        return "downgraded"
+    return "compressed" if ending.meter.removed and ending.decision == "allowed" else ending.decision
 
 
 def kind_of(call: Call, tags: Mapping[str, str]) -> Kind:

@@ -13,7 +13,7 @@ from ._settings import MODES, UNKNOWN_PRICE, Settings
 from ._shield import log
 from .errors import ConfigError
 from .ledgers import anchored
-from .optimize import Cache, LoopGuard
+from .optimize import Cache, Compression, LoopGuard
 from .ports import Exporter, Journal, Ledger
 
 ARGUMENT: Final = "argument"
@@ -34,6 +34,7 @@ class Arguments:
     cache: str | Cache | None = None
     ladders: tuple[Any, ...] = ()
     loop_guard: LoopGuard | None = None
+    compression: Compression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Setup:
     cache: str | Cache | Mapping[str, Any] | None = None
     ladders: tuple[Any, ...] = ()
     loop_guard: LoopGuard | None = None
+    compression: Compression | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -100,6 +102,7 @@ def resolve(arguments: Arguments, env: Environment, file: Settings, assumed: tup
         cache=_only(sources, "cache", arguments.cache, file.cache, file.file),
         ladders=_only(sources, "ladders", arguments.ladders or None, file.ladders or None, file.file) or (),
         loop_guard=_only(sources, "loop_guard", arguments.loop_guard, file.loop_guard, file.file),
+        compression=_only(sources, "compression", arguments.compression, file.compression, file.file),
         sources=sources,
     )
 

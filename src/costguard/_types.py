@@ -303,9 +303,9 @@ Outcome = Literal["ok", "error", "unknown", "cancelled", "partial", "refused"]
 cancelled by the caller; a stream that ended early; refused by a budget before it was sent."""
 
 
-Decision = Literal["allowed", "downgraded", "cache_hit", "blocked"]
-"""What was decided before a call: sent as it was or with a lower output cap; sent to a cheaper model; answered from
-the response cache; refused."""
+Decision = Literal["allowed", "compressed", "downgraded", "cache_hit", "blocked"]
+"""What was decided before a call: sent as it was or with a lower output cap; sent with a shorter prompt; sent to a
+cheaper model, with a shorter prompt or not; answered from the response cache; refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ FULL: dict[str, Any] = {
         "patience": 2.5,
     },
     "loop_guard": {"repeats": 5, "within": "1m", "features": ["faq"]},
+    "compression": {"features": ["faq"], "steps": ["json", "phrases"], "phrases": {"please note that": ""}},
     "ladders": [{"models": ["gpt-4o", "gpt-4o-mini"], "features": ["faq"], "floor": "20%"}],
     "budgets": [
         {
@@ -286,12 +287,17 @@ def test_a_cache_and_ladders_can_be_in_a_file(tmp_path: Path) -> None:
     write(
         'ledger = "memory://"\n[cache]\nstore = "sqlite:answers.db"\nttl = "10m"\npatience = 2.5\nfeatures = ["faq"]\n'
         '[loop_guard]\nrepeats = 3\nwithin = "30s"\n'
+        '[compression]\nfeatures = ["faq"]\nphrases = ["please note that"]\n'
         '[[ladders]]\nmodels = ["gpt-4o", "gpt-4o-mini"]\nfloor = "20%"\n'
     )
     costguard.configure()
     loops = state.guard.loop_guard
     assert loops is not None
     assert (loops.repeats, loops.within) == (3, 30)
+    compressor = state.guard.compressor
+    assert compressor is not None
+    assert (True, False) == (compressor.covers(None, "faq"), compressor.covers(None, "other"))
+    assert "phrases" in repr(setup().compression)
     cache = state.guard.cache
     assert cache is not None
     assert (cache.ttl, cache.patience, cache.features) == (600, 2.5, {"faq"})
@@ -306,7 +312,7 @@ def test_a_cache_and_ladders_can_be_in_a_file(tmp_path: Path) -> None:
 def test_a_file_takes_everything_that_configure_takes() -> None:
     """A new argument needs a key here, or a reason: functions and clocks cannot be written down."""
     knobs = set(inspect.signature(costguard.configure).parameters)
-    assert knobs - set(FILE.keys) == {"config", "clock", "on_alert", "on_downgrade"}
+    assert knobs - set(FILE.keys) == {"config", "clock", "on_alert", "on_compress", "on_downgrade"}
 
 
 # -- mistakes --------------------------------------------------------------------------------------------------
@@ -330,6 +336,8 @@ def test_a_file_takes_everything_that_configure_takes() -> None:
         ("[cache]\nttl = 'soon'", "costguard.toml: "),
         ("[cache]\nstore = 'nowhere:x'", "costguard.toml: "),
         ("[[ladders]]\nmodels = ['one']", "ladders[1].models: ['one'] is not allowed here; give a list of 2 or more"),
+        ("[compression]\nsteps = ['jsn']", "steps[1]: 'jsn' is not allowed here, did you mean 'json'?"),
+        ("[compression]\nphrases = { a = 1 }", "compression.phrases.a: 1 is not allowed here; give a string"),
         ('exporters = ["std"]', "costguard.toml: exporter 'std': known are"),
         (
             "[exporters.stdout]\ncolour = 1",

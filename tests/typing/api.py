@@ -72,6 +72,20 @@ assert_type(costguard.compress("text", model="gpt-4o", phrases=["in order to"]),
 costguard.configure(loop_guard=costguard.LoopGuard(3, "1m", features=["agent"]))
 
 
+def shortens(shortening: costguard.Shortening) -> bool:
+    return shortening.after < shortening.before and shortening.tags.get("feature") != "legal"
+
+
+costguard.configure(
+    compression=costguard.Compression(features=["chat"], phrases={"in order to": "to"}), on_compress=shortens
+)
+
+
+@costguard.budgeted("squeezed", compress=True)
+def squeezed(question: str) -> str:
+    return question
+
+
 def veto(downgrade: costguard.Downgrade) -> bool:
     return downgrade.tags.get("feature") != "legal"
 

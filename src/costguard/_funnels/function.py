@@ -17,7 +17,7 @@ from .._meter import Meter
 from .._shield import shielded
 from .._streams import Answer, AsyncStreamTap, StreamTap, WatchedBytes
 from ..optimize import Entry
-from ..ports import Provider, Recording, Replays, Request, Retrieval, Seam, Swaps, Unmetered
+from ..ports import Provider, Reading, Recording, Replays, Request, Retrieval, Seam, Swaps, Unmetered
 from . import _public
 from ._remote import TappedAsyncIterator, TappedIterator
 from .replay import HIT
@@ -157,7 +157,14 @@ class Funnel:
             elif reading is not None:
                 provider = self._provider
                 swaps = isinstance(provider, Swaps)
-                meter = reading if isinstance(reading, Retrieval) else guard.begin(reading, request, swaps=swaps)
+                meter: Meter | Retrieval
+                if isinstance(reading, Retrieval):
+                    meter = reading
+                else:
+                    shorter = guard.shorter(
+                        reading, request, lambda other: self._as_sent(other, instance, args, kwargs)
+                    )
+                    meter = guard.begin(reading, request, shorter=shorter, swaps=swaps)
                 if isinstance(meter, Meter) and isinstance(provider, Replays):
                     guard.look_up(
                         meter, self._provider, request, lambda: provider.identity(instance, args, kwargs),
@@ -190,12 +197,18 @@ class Funnel:
         meter = hop.meter
         if isinstance(meter, Meter):
             with shielded("preparing a call"):
-                body = self._provider.adjust(meter.call, hop.request, meter.cap)
+                body = self._provider.adjust(meter.call, meter.instead or hop.request, meter.cap)
                 if body is not hop.request.body:
                     args, kwargs = self._provider.with_body(self._seam, args, kwargs, body)
                 if meter.asked and isinstance(self._provider, Swaps):
                     args, kwargs = self._provider.with_model(args, kwargs, meter.asked, meter.call.model)
         return wrapped(*args, **kwargs)
+
+    def _as_sent(self, request: Request, instance: Any, args: Any, kwargs: Any) -> Reading:
+        """What a request with other fields would ask for; None where the SDK would not send them all."""
+        other = self._provider.with_body(self._seam, args, kwargs, request.body)
+        sent = self._provider.request(self._seam, instance, *other)
+        return self._provider.read_call(sent) if sent.body == request.body else None
 
     def _answer(self, hop: Hop, *, streamed: bool = False) -> Answer:
         assert isinstance(hop.meter, Meter)

@@ -90,7 +90,7 @@ class Funnel:
             if carried(options) is not None:
                 return None
             request = request_of(client, options, bool(kwargs.get("stream")))
-            carrier = read(guard, self._provider, request, options, Carrier)
+            carrier = read(guard, self._provider, request, options, Carrier, shortens=True)
             if carrier is not None and isinstance(carrier.meter, Meter):
                 guard.look_up(
                     carrier.meter, self._provider, request, lambda: replay.identity(client, options), blocking=blocking
@@ -204,7 +204,9 @@ class Funnel:
         return wrapped() if answer is None else AsyncStreamTap(_events(wrapped, stream), answer)
 
 
-def read(guard: Guard, provider: Provider, request: Request, options: Any, kind: type[C]) -> C | None:
+def read(
+    guard: Guard, provider: Provider, request: Request, options: Any, kind: type[C], *, shortens: bool = False
+) -> C | None:
     """A new carrier for what is asked for, None when that costs nothing."""
     reading = provider.read_call(request)
     if reading is None:
@@ -212,14 +214,17 @@ def read(guard: Guard, provider: Provider, request: Request, options: Any, kind:
     if isinstance(reading, Unmetered):
         guard.unmetered(f"{provider.name} {reading.endpoint}")
         return kind(guard, None, request, options.post_parser)
+    if isinstance(reading, Retrieval):
+        return kind(guard, reading, request, options.post_parser)
+    shorter = guard.shorter(reading, request, provider.read_call) if shortens else None
     # A call that was met late has its model in its address already.
-    meter = reading if isinstance(reading, Retrieval) else guard.begin(reading, request, swaps=kind is Carrier)
+    meter = guard.begin(reading, request, shorter=shorter, swaps=kind is Carrier)
     return kind(guard, meter, request, options.post_parser)
 
 
 def adjust(provider: Provider, carrier: Carrier, meter: Meter, options: Any) -> None:
     """Set the body in these options to what is to be sent."""
-    body = provider.adjust(meter.call, carrier.request, meter.cap)
+    body = provider.adjust(meter.call, meter.instead or carrier.request, meter.cap)
     if meter.asked:
         body = {**body, "model": meter.call.model}
     if body is not carrier.request.body:

@@ -50,7 +50,7 @@ def _call(event: CostEvent) -> str:
     tokens_in = sum(usage.input_tokens for usage in event.usages)
     tokens_out = sum(usage.output_tokens for usage in event.usages)
     notes: list[str] = [event.outcome] if event.outcome != "ok" else []
-    notes += [event.decision.replace("_", " ")] if event.decision in ("cache_hit", "downgraded") else []
+    notes += [event.decision.replace("_", " ")] if event.decision in ("cache_hit", "compressed", "downgraded") else []
     notes += [f"saved {format_usd(event.saved)}"] if event.saved else []
     notes += ["estimated"] if event.cost.estimated else []
     notes += [f"unpriced: {', '.join(event.cost.unpriced)}"] if event.cost.unpriced else []

@@ -8,6 +8,8 @@ from ._cache import Cache, CacheStats
 from ._complexity import Classifier, Complexity, classify, texts
 from ._compress import Shortened, shorten
 from ._compress import estimate as estimate_tokens
+from ._compression import STEPS as COMPRESSION_STEPS
+from ._compression import Compression, Compressor, OnCompress, Shortening, Shorter
 from ._entries import Entry
 from ._loops import LoopGuard
 from ._shortcut import Recording, Shortcut
@@ -15,6 +17,7 @@ from ._similar import Comparison, Embed, Semantic, Shadow, distance
 from ._tiers import RUNGS, Downgrade, Ladder, OnDowngrade, Tiers, ladders
 
 __all__ = [
+    "COMPRESSION_STEPS",
     "RUNGS",
     "Advice",
     "Alike",
@@ -23,17 +26,22 @@ __all__ = [
     "Classifier",
     "Comparison",
     "Complexity",
+    "Compression",
+    "Compressor",
     "Downgrade",
     "Embed",
     "Entry",
     "Ladder",
     "LoopGuard",
+    "OnCompress",
     "OnDowngrade",
     "Recording",
     "Semantic",
     "Shadow",
     "Shortcut",
     "Shortened",
+    "Shortening",
+    "Shorter",
     "Tiers",
     "advise",
     "classify",

@@ -63,6 +63,11 @@ class Work:
     by_step: dict[str, int] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
 
+    def know(self, message: Any) -> None:
+        """Take note of a message that is not touched: a passage in it stood before what follows."""
+        if "repeats" in self.steps:
+            self.seen.update(_blocks_of(message))
+
     def done(self, step: str, before: str, after: str) -> str:
         """Note what a step saved; returns `after`."""
         if after != before:
@@ -85,8 +90,8 @@ def shorten(
     count: Counter = estimate,
 ) -> Shortened:
     """See `costguard.compress`."""
-    listed = _phrases(phrases)
-    chosen = _chosen(steps, phrases=bool(listed), history=keep_tokens is not None)
+    listed = phrases_of(phrases)
+    chosen = steps_of(steps, phrases=bool(listed), history=keep_tokens is not None)
     work = Work(chosen, count, listed)
     if isinstance(prompt, str):
         text = prompt if cached_tokens else _text(prompt, work, tool=False)
@@ -96,8 +101,8 @@ def shorten(
     messages = list(prompt)
     cached = cached_messages(messages, cached_tokens, count)
     for message in messages[:cached]:
-        work.seen.update(_blocks_of(message))
-    out = messages[:cached] + [_message(message, work) for message in messages[cached:]]
+        work.know(message)
+    out = messages[:cached] + [edited(message, work) for message in messages[cached:]]
     notes: tuple[str, ...] = ()
     if keep_tokens is not None and "history" in chosen:
         out, notes = _trimmed(out, keep_tokens, cached, work)
@@ -122,7 +127,12 @@ def cached_messages(messages: Sequence[Any], cached_tokens: int, count: Counter)
     return max(marked, index)
 
 
-def _chosen(steps: Iterable[str] | None, *, phrases: bool, history: bool) -> frozenset[str]:
+def steps_of(steps: Iterable[str] | None, *, phrases: bool, history: bool) -> frozenset[str]:
+    """The steps that are wanted; left out, those that are safe and those that have an argument.
+
+    Raises:
+        ConfigError: one is unknown.
+    """
     if steps is None:
         return frozenset((*SAFE, *(["phrases"] if phrases else []), *(["history"] if history else [])))
     chosen = frozenset([steps] if isinstance(steps, str) else steps)
@@ -132,9 +142,15 @@ def _chosen(steps: Iterable[str] | None, *, phrases: bool, history: bool) -> fro
     return chosen
 
 
-def _phrases(given: Iterable[str] | Mapping[str, str]) -> list[tuple[re.Pattern[str], str]]:
+def phrases_of(given: Iterable[str] | Mapping[str, str]) -> list[tuple[re.Pattern[str], str]]:
+    """Phrases with what stands for them, the longest first.
+
+    Raises:
+        ConfigError: they are malformed.
+    """
     pairs = list(given.items()) if isinstance(given, Mapping) else [(phrase, "") for phrase in given]
-    if isinstance(given, str) or any(not isinstance(one, str) or not one.strip() for one, _ in pairs):
+    texts = all(isinstance(one, str) and one.strip() and isinstance(instead, str) for one, instead in pairs)
+    if isinstance(given, str) or not texts:
         raise ConfigError(f"phrases={given!r}: give a list of phrases, or a mapping of phrases to what stands for them")
     made = []
     for phrase, instead in sorted(pairs, key=lambda pair: -len(pair[0])):
@@ -226,7 +242,8 @@ _TOOL_PARTS: Final = ("tool_result", "function_call_output")
 _TEXT_KEYS: Final = ("content", "text", "output", "parts")
 
 
-def _message(message: Mapping[str, Any], work: Work) -> Mapping[str, Any]:
+def edited(message: Mapping[str, Any], work: Work) -> Mapping[str, Any]:
+    """A message with its texts edited: a copy where anything differs, else itself."""
     return _part(message, work, tool=message.get("role") in _TOOL_ROLES)
 
 

@@ -20,7 +20,7 @@ NOT_THE_ANSWERS: Final = frozenset(("metadata", "prompt_cache_key", "prompt_cach
 
 OPERATIONS: Final = frozenset(("chat", "text_completion", "responses", "embeddings"))
 
-_STATE: Final = (
+STATE: Final = (
     "previous_response_id",
     "conversation",
     "background",
@@ -68,12 +68,12 @@ def check(call: Call, request: Request, rules: Rules) -> None:
     body = request.body
     if call.operation not in OPERATIONS or request.files:
         raise Unfit(f"{call.operation} is not cached")
-    if not call.input_known or any(_given(body.get(field)) for field in _STATE):
+    if not call.input_known or any(given(body.get(field)) for field in STATE):
         raise Unfit("refers to what the provider keeps")
     # A response is stored unless the request says otherwise, and goes on as a conversation under its id.
     if body.get("store") is True or (call.operation == "responses" and body.get("store") is not False):
         raise Unfit("stored by the provider")
-    if not rules.tools and any(_given(body.get(field)) for field in _TOOLS):
+    if not rules.tools and any(given(body.get(field)) for field in _TOOLS):
         raise Unfit("has tools")
     if any(_fetched(part) for field in _PROMPTS for part in _mappings(body.get(field))):
         raise Unfit("refers to media by their address")
@@ -142,7 +142,8 @@ def _left_out(value: Any) -> bool:
     return type(value).__name__ in ("Omit", "NotGiven")
 
 
-def _given(value: Any) -> bool:
+def given(value: Any) -> bool:
+    """Whether a field says anything."""
     return bool(value) and not _left_out(value)
 
 

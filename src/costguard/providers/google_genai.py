@@ -32,6 +32,8 @@ _INTERACTIONS: Final = re.compile(r"(?:^|/)interactions(?:/([^/]+))?/?$")
 _TIER_HEADER: Final = "x-vertex-ai-llm-shared-request-type"
 _OF_THE_TRANSPORT: Final = ("content-", "user-agent", "x-goog-api-client", "x-goog-api-key", "x-server-timeout")
 """Beginnings of headers that say nothing of the answer."""
+_PROMPT: Final = ("contents", "systemInstruction")
+"""The fields besides the output cap that may be changed on the way."""
 _DICT: Final = 2
 """The position of ``request_dict`` among the arguments of a request method."""
 
@@ -132,8 +134,9 @@ class GoogleGenAI:
         body: Mapping[str, Any],
     ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """See `costguard.ports.Provider.with_body`. The SDK merges its own extra fields in again."""
-        cap = body["generationConfig"]["maxOutputTokens"]
-        sent = capped(_argument(arguments, keywords, _DICT, "request_dict"), cap)
+        was = _argument(arguments, keywords, _DICT, "request_dict")
+        prompt = {field: body[field] for field in _PROMPT if field in was and body[field] is not was[field]}
+        sent = {**capped(was, get(body, "generationConfig", "maxOutputTokens")), **prompt}
         if "request_dict" in keywords:
             return arguments, {**keywords, "request_dict": sent}
         return (*arguments[:_DICT], sent, *arguments[_DICT + 1 :]), keywords

@@ -91,7 +91,9 @@ class GoogleGenerativeAI:
         body: Mapping[str, Any],
     ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """See `costguard.ports.Provider.with_body`. Loose fields go into the request, where alone a cap can stand."""
-        cap = body["generationConfig"]["maxOutputTokens"]
+        cap = get(body, "generationConfig", "maxOutputTokens")
+        if cap is None:
+            return arguments, keywords
         options = {name: value for name, value in keywords.items() if name in _OPTIONS}
         return (), {**options, "request": _capped_message(_message(arguments, keywords), cap)}
 
