@@ -25,7 +25,7 @@ from ._meter import LINE_UP, SEND, Effect, Ending, Meter, Pause, Reserve, Settle
 from ._reservation import Plan, Wait
 from ._settlements import OnAlert, Seen, Settlements, event_of, kind_of
 from ._shield import log, shielded
-from ._types import Amendment, Balance, Call, Cost, Granted, Hold, Leg, Outcome, Refused, Usage
+from ._types import Amendment, Balance, Call, Cost, CostEvent, Granted, Hold, Leg, Outcome, Refused, Usage
 from ._waiting import TaskPlace, ThreadPlace, Ticket, apause, pause
 from .errors import BudgetExceededError, LedgerUnavailableError, LoopDetectedError
 from .optimize import Alike, Cache, Compressor, LoopGuard, Shortcut, Shorter, Tiers
@@ -162,10 +162,7 @@ class Guard:
             id, at: of a call that was made elsewhere or earlier, as its maker names it.
         """
         self.drain()
-        now = self.clock()
-        if now >= self._reap_at:
-            self._reap_at = now + _REAP_EVERY
-            self.settlements.reap(now)
+        now = self.look_after()
         at = now if at is None else at
         call = call if shorter is None else shorter.call
         sdk = call.provider
@@ -199,6 +196,17 @@ class Guard:
                 if key:
                     meter.looped = partial(loops.check, key, call.model, at)
         return meter
+
+    def look_after(self) -> float:
+        """Now and then charge the holds whose time is over, and send the alerts that nobody has sent; returns the time.
+
+        Calls see to it. Who only reserves and settles calls that others make has to see to it too.
+        """
+        now = self.clock()
+        if now >= self._reap_at:
+            self._reap_at = now + _REAP_EVERY
+            self.settlements.reap(now)
+        return now
 
     def look_up(
         self, meter: Meter, provider: Provider, request: Request, identity: Callable[[], Any], *, blocking: bool
@@ -468,6 +476,18 @@ class Guard:
         assert ending is not None  # a meter made here has not ended
         self.finish(ending)
         return ending.cost
+
+    def book(self, call: Call, usages: Sequence[Usage], outcome: Outcome, *, id: str, at: float) -> CostEvent:
+        """`record` a call for somebody who waits until it is booked: when this returns the ledger has it.
+
+        Raises:
+            LedgerUnavailableError: the ledger is away; it may be booked again under the same id.
+            IdempotencyConflictError: a call of that id was booked with another cost before.
+        """
+        ending = self.begin(call, id=id, at=at).arrived(usages, outcome)
+        assert ending is not None  # a meter made here has not ended
+        with self._working:
+            return self.settlements.finish_first(ending, self.clock() + LEASE)
 
     def admit_sent(self, meter: Meter) -> None:
         """Count a call from here on that was sent already: on every budget, refused by none."""

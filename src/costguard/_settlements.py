@@ -97,6 +97,32 @@ class Settlements:
         self.tell(event_of(ending, self._clock()), meter.watches)
         self._check(ending)
 
+    def finish_first(self, ending: Ending, expires: float) -> CostEvent:
+        """Book a call that was made already, and tell of it only once the ledger has it.
+
+        It may be begun again under the same id by who did not live to tell of it: it is counted once.
+
+        Args:
+            ending: of a call that holds nothing.
+            expires: when its cost is charged if this process does not live to settle it.
+
+        Raises:
+            LedgerUnavailableError: the ledger is away, and nothing was told.
+            IdempotencyConflictError: a call of that id was booked with another cost before.
+        """
+        meter, nano = ending.meter, ending.cost.nano
+        legs = tuple([replace(leg, hard=False) for _, leg in meter.plan.legs])
+        if legs:
+            # Held before, at another time, or reserved by its maker: the settlement tells whether it is the same.
+            with suppress(IdempotencyConflictError):
+                self._ledger.reserve(Hold(meter.id, nano, legs, expires, meter.at))
+            self.crossed(self._ledger.settle(meter.id, nano))
+            self.lines.wake([leg.budget for leg in legs])
+        event = event_of(ending, self._clock())
+        self.tell(event, meter.watches)
+        self._check(ending)
+        return event
+
     def tell(self, event: CostEvent, watches: Watches = ()) -> None:
         """Tell the journal and the exporters of a call, and those that watched it that it is over."""
         self.tallies.record(event)

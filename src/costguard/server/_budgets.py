@@ -158,6 +158,7 @@ def every() -> list[dict[str, Any]]:
 
 def standing() -> list[tuple[Balance, Budget | None]]:
     """Their books, the fullest first, each with the budget where it is known here."""
+    state.guard.look_after()
     known = {budget.name: budget for budget in state.guard.admission.known()}
     # Those of this server last, because their limits are today's.
     balances: Sequence[Balance] = (*state.guard.windows(), *state.guard.balances())

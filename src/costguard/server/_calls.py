@@ -2,226 +2,126 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from .. import _scope
-from .._accounts import status_of, usage_of
+from .._accounts import status_of
 from .._book import IdempotencyConflictError
 from .._config import state
 from .._ids import ids
 from .._money import decimal_usd, parse_usd
-from .._types import Call, Cost, CostEvent, Granted, Hold, Outcome, Refused, Usage
-from ..errors import ConfigError, JournalUnavailableError, LedgerUnavailableError
+from .._types import Call, Cost, CostEvent, Granted, Hold, Leg, Refused, Usage
+from ..errors import ConfigError
+from ._booking import Booking, dropped
 from ._door import needs
 from ._problems import refused
+from ._requests import Event, Events, Release, Reservation, Settlement, Ticket
 
-MOST: Final = 1000
-"""Events in one request."""
-WRITTEN: Final = 5.0
-"""Seconds that a request waits until what it told is written."""
-LEASE: Final = 600
-_ID = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-~]+$")]
-_Count = Annotated[int, Field(ge=0, le=10**12)]
-_Money = Annotated[Decimal, Field(ge=0, le=9_000_000, allow_inf_nan=False)]
-_Name = Annotated[str, Field(min_length=1, max_length=256)]
-_Tags = Annotated[dict[str, str | int | float | bool | None], Field(max_length=50)]
-
-
-class _Told(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    model: _Name
-    provider: Annotated[str, Field(max_length=64)] | None = None
-    operation: Annotated[str, Field(min_length=1, max_length=64)] = "chat"
-    tier: Annotated[str, Field(min_length=1, max_length=64)] = "standard"
-    feature: Annotated[str, Field(max_length=256)] | None = None
-    metadata: _Tags = Field(default_factory=dict, description="attribution: feature, team, environment, user, any tag")
-
-    def tags(self) -> dict[str, str]:
-        """The attribution, as tags are written here."""
-        given = {**self.metadata, **({"feature": self.feature} if self.feature else {})}
-        return {name: str(value) for name, value in given.items() if value not in (None, "")}
-
-    def call(self, at: float) -> Call:
-        """What was asked for."""
-        provider = self.provider or state.guard.biller.of_model(self.model, at)
-        return Call(provider, self.model, self.operation, tier=self.tier)
-
-
-class _Used(BaseModel):
-    input_tokens: _Count = 0
-    output_tokens: _Count = 0
-    cached_input_tokens: _Count = Field(0, description="the part of input_tokens that was read from a cache")
-    cache_write_tokens: _Count = 0
-    reasoning_tokens: _Count = Field(0, description="the part of output_tokens that was reasoning")
-    cost_usd: _Money | None = Field(None, description="what it did cost, when that is known; else the price list says")
-    outcome: Literal["ok", "error", "unknown", "cancelled", "partial"] = "ok"
-
-    def usage(self, tier: str) -> Usage:
-        """What was billed."""
-        return usage_of(
-            self.input_tokens, self.output_tokens, self.cached_input_tokens, self.cache_write_tokens,
-            self.reasoning_tokens, tier=tier, cost=None if self.cost_usd is None else self.cost_usd,
-        )  # fmt: skip
-
-
-class Event(_Told, _Used):
-    """A call that was made."""
-
-    id: _ID | None = Field(None, description="yours; an event of an id that is known already changes nothing")
-    timestamp: datetime | None = Field(None, description="when; now if it is left out")
-
-    def at(self) -> float:
-        """UTC epoch seconds."""
-        now = state.guard.clock()
-        if self.timestamp is None:
-            return now
-        told = self.timestamp if self.timestamp.tzinfo else self.timestamp.replace(tzinfo=UTC)
-        return min(told.timestamp(), now)
-
-
-class Reservation(_Told):
-    """A call that is about to be made."""
-
-    id: _ID | None = Field(None, description="yours; the same reservation asked for again is granted once")
-    input_tokens: _Count | None = None
-    text: str | None = Field(None, description="what goes in, counted as one token a byte, and not kept")
-    max_output_tokens: _Count | None = Field(None, description="the cap that the call is sent with")
-    max_cost: _Money | None = Field(None, description="the most it may cost, instead of tokens")
-    ttl: Annotated[int, Field(ge=1, le=86_400)] = Field(LEASE, description="seconds until it is charged as it is")
-
-
-class Settlement(_Used):
-    """How a reserved call ended."""
-
-    reservation: Annotated[str, Field(min_length=1, max_length=4096)]
-    model: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(None, description="the one that answered")
-
-
-class Release(BaseModel):
-    """A reserved call that was not made, or cost nothing."""
-
-    reservation: Annotated[str, Field(min_length=1, max_length=4096)]
-
-
-class Events(BaseModel):
-    """Several calls."""
-
-    events: Annotated[list[dict[str, Any]], Field(max_length=MOST)]
-
+_TRIES: Final = 10
+"""Earlier endings that a reservation which is asked for again may have been granted with."""
 
 router: Final = APIRouter(prefix="/ai-spend", tags=["calls"], dependencies=[needs("track")])
 
-_telling: Final = threading.Lock()
 
-_TICKET: Final[Mapping[str, Any]] = {
-    "id": str, "at": (int, float), "provider": str, "model": str, "operation": str, "tier": str, "tags": dict,
-    "held": int, "counted": bool, "budgets": list,
-}  # fmt: skip
+# -- telling
 
 
 @router.post("/track", status_code=201)
-def track(body: Event | Events) -> JSONResponse:
+def track(body: Event | Events, request: Request) -> JSONResponse:
     """Tell of a call, or of many. It counts on every budget and is refused by none."""
+    booking: Booking = request.app.state.booking
     if isinstance(body, Events):
-        return _track_all(body.events)
-    with _telling:
-        told = _tell(body)
-        _written()
-    return JSONResponse(told, 200 if told["duplicate"] else 201)
+        return _track_all(body.events, booking)
+    before = dropped()
+    with booking.alone([body.id] if body.id else []):
+        event, new, balances = _told(body, booking, shown=True)
+        booking.write([event], before)
+    answer = {**_charged(event.id, event.cost), "duplicate": not new}
+    return JSONResponse({**answer, "budgets": balances} if new else answer, 201 if new else 200)
 
 
-def _track_all(raw: list[dict[str, Any]]) -> JSONResponse:
+def _track_all(raw: list[dict[str, Any]], booking: Booking) -> JSONResponse:
     """Many at once: each that is understood is booked, the others are named."""
-    accepted, duplicates, rejected, seen = 0, 0, [], set[str]()
-    with _telling:
-        for index, one in enumerate(raw):
+    events, rejected = _understood(raw)
+    before, seen = dropped(), dict[str, CostEvent]()
+    accepted = duplicates = 0
+    with booking.alone([event.id for _, event in events if event.id]):
+        for index, event in events:
+            if event.id in seen:
+                duplicates += 1
+                continue
             try:
-                event = Event.model_validate(one)
-                told = {"duplicate": True} if event.id in seen else _tell(event)
-            except ValidationError as error:
-                fault = error.errors()[0]
-                rejected.append({"index": index, "error": f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"})
+                told, new, _ = _told(event, booking)
             except (ConfigError, IdempotencyConflictError) as error:
                 rejected.append({"index": index, "error": str(error)})
-            else:
-                seen |= {event.id} if event.id else set()
-                accepted += not told["duplicate"]
-                duplicates += told["duplicate"]
-        _written()
+                continue
+            seen[told.id] = told
+            accepted += new
+            duplicates += not new
+        booking.write(seen.values(), before)
+    rejected.sort(key=lambda one: one["index"])
     return JSONResponse({"accepted": accepted, "duplicates": duplicates, "rejected": rejected}, 200)
 
 
-def _tell(event: Event) -> dict[str, Any]:
+def _understood(raw: list[dict[str, Any]]) -> tuple[list[tuple[int, Event]], list[dict[str, Any]]]:
+    events, rejected = [], list[dict[str, Any]]()
+    for index, one in enumerate(raw):
+        try:
+            events.append((index, Event.model_validate(one)))
+        except ValidationError as error:
+            fault = error.errors()[0]
+            rejected.append({"index": index, "error": f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"})
+    return events, rejected
+
+
+def _told(event: Event, booking: Booking, *, shown: bool = False) -> tuple[CostEvent, bool, list[dict[str, Any]]]:
+    """The call as it is booked, whether it is new, and, if that is to be shown, how its budgets stand."""
+    if event.id is not None and (known := booking.known(event.id)) is not None:
+        return known, False, []
     guard, at = state.guard, event.at()
-    usage = event.usage(event.tier)
-    if event.id is not None and (known := _known(event.id)) is not None:
-        return {**_charged(event.id, known.cost), "duplicate": True}
-    id = event.id or ids()
-    with _scope.budgeted(**_as_tags(event.tags())):
-        cost = guard.record(event.call(at), [usage], event.outcome, id=id, at=at)
-        budgets = [_status(one) for one in guard.applying()]
-    return {**_charged(id, cost), "duplicate": False, "budgets": budgets}
+    with event.within():
+        told = guard.book(event.call(at), [event.usage(event.tier)], event.outcome, id=event.id or ids(), at=at)
+        return told, True, [_status(one) for one in guard.applying()] if shown else []
 
 
-def _known(id: str) -> CostEvent | None:
-    """The call of an id that was told before. One at a time gets here, and what it told is written when it leaves."""
-    journal = state.guard.journal
-    return None if journal is None else journal.call(id)
-
-
-def _written() -> None:
-    """Wait until everything that was told is on disk: what is acknowledged survives a kill."""
-    guard = state.guard
-    if not guard.settlements.flush(WRITTEN):
-        raise LedgerUnavailableError("the ledger did not take what was told in time; send it again with the same id")
-    if guard.journal is not None and not guard.journal.flush(WRITTEN):
-        raise JournalUnavailableError("the journal did not take what was told in time; send it again with the same id")
+# -- reserving
 
 
 @router.post("/reserve", status_code=201)
-def reserve(body: Reservation) -> JSONResponse:
+def reserve(body: Reservation, request: Request) -> JSONResponse:
     """Reserve the most that a call can cost, on every budget that counts it or on none: 402 when it does not fit.
 
     Send the call only when it was granted, and settle or release the reservation when it has ended. What nobody ends
     is charged as it was reserved when its time is over.
     """
     guard = state.guard
-    at = guard.clock()
-    with _scope.budgeted(**_as_tags(body.tags())):
-        legs = guard.legs(at)
-    call, amount = body.call(at), _most(body, at)
-    id = body.id or ids()
-    # Whole minutes, so that the same reservation asked for again within them is the same.
-    hold = Hold(id, amount, legs, expires=(at + body.ttl) // 60 * 60 + 60, at=at)
-    if legs and isinstance(reply := guard.ledger.reserve(hold), Refused):
-        guard.settlements.tell(CostEvent(
-            ids(), at, 0.0, call, (), Cost(0), 0, body.tags(), tuple([leg.budget for leg in legs]), "refused",
-            "BudgetExceededError", decision="blocked",
-        ))  # fmt: skip
+    at = guard.look_after()
+    legs, call, amount = _legs(body, at), body.call(at), _most(body, at)
+    hold = Hold(body.id or ids(), amount, legs, expires=_expires(at, body.ttl), at=at)
+    if legs and isinstance(reply := _reserved(hold, body), Refused):
+        _note_refusal(body, hold, call, request.app.state.booking)
         return refused(reply)
-    ticket = _ticket({
-        "id": id, "at": at, "provider": call.provider, "model": call.model, "operation": call.operation,
-        "tier": call.tier, "tags": body.tags(), "held": amount, "counted": bool(legs),
-        "budgets": [leg.budget for leg in legs],
-    })  # fmt: skip
+    ticket = Ticket(
+        id=hold.id, at=at, provider=call.provider, model=call.model, operation=call.operation, tier=call.tier,
+        tags=body.tags(), held=amount, counted=bool(legs), budgets=[leg.budget for leg in legs],
+    )  # fmt: skip
     told = {
-        "reservation": ticket, "id": id, "amount": f"{decimal_usd(amount):f}", "currency": "USD",
+        "reservation": ticket.written(), "id": hold.id, "amount": f"{decimal_usd(amount):f}", "currency": "USD",
         "expires_at": datetime.fromtimestamp(hold.expires, UTC).isoformat(),
         "budgets": [_status(one) for one in guard.balances_of(legs)],
     }  # fmt: skip
     return JSONResponse(told, 201)
+
+
+def _legs(body: Reservation, at: float) -> tuple[Leg, ...]:
+    with body.within():
+        return state.guard.legs(at)
 
 
 def _most(body: Reservation, at: float) -> int:
@@ -241,62 +141,94 @@ def _most(body: Reservation, at: float) -> int:
     return ceiling.amount(body.max_output_tokens)
 
 
+def _grain(ttl: int) -> int:
+    return max(60, ttl // _TRIES // 60 * 60)
+
+
+def _expires(at: float, ttl: int) -> float:
+    """When a reservation made at an instant is over: one of few instants, so that asking again finds the same."""
+    return (at + ttl) // _grain(ttl) * _grain(ttl) + _grain(ttl)
+
+
+def _reserved(hold: Hold, body: Reservation) -> Granted | Refused:
+    """Hold it, or find it held since it was asked for first, perhaps in another minute or another window."""
+    try:
+        return state.guard.ledger.reserve(hold)
+    except IdempotencyConflictError:
+        if body.id is None:
+            raise
+        for earlier in _as_it_was(hold, body):
+            try:
+                return state.guard.ledger.reserve(earlier)
+            except IdempotencyConflictError:
+                continue
+        raise
+
+
+def _as_it_was(hold: Hold, body: Reservation) -> Iterator[Hold]:
+    grain = _grain(body.ttl)
+    for back in range(_TRIES + 2):
+        expires = hold.expires - back * grain
+        began = expires - body.ttl - grain
+        for legs in dict.fromkeys((hold.legs, _legs(body, began + grain - 1), _legs(body, began))):
+            if back or legs != hold.legs:
+                yield replace(hold, expires=expires, legs=legs)
+
+
+def _note_refusal(body: Reservation, hold: Hold, call: Call, booking: Booking) -> None:
+    # No caller's id has a space in it, so a call that is granted later is another one.
+    id = f"refused {hold.id}"
+    if body.id is None or booking.first_refusal(id):
+        state.guard.settlements.tell(CostEvent(
+            id, hold.at, 0.0, call, (), Cost(0), 0, body.tags(), tuple([leg.budget for leg in hold.legs]), "refused",
+            "BudgetExceededError", decision="blocked",
+        ))  # fmt: skip
+
+
+# -- ending
+
+
 @router.post("/settle")
-def settle(body: Settlement) -> JSONResponse:
+def settle(body: Settlement, request: Request) -> JSONResponse:
     """End a reservation with what the call did cost. Sent again it changes nothing."""
-    ticket = _read_ticket(body.reservation)
-    call = Call(ticket["provider"], ticket["model"], ticket["operation"], tier=ticket["tier"])
-    usage = body.usage(call.tier)
+    booking: Booking = request.app.state.booking
+    state.guard.look_after()
+    ticket = Ticket.read(body.reservation)
+    call, usage = ticket.call(), body.usage(ticket.tier)
     usage = Usage(usage.counts, body.model, usage.tier, reported=usage.reported)
-    cost = state.catalog.cost(call.provider, call.model, [usage], ticket["at"])
-    with _telling:
-        if ticket["counted"]:
-            state.guard.settlements.crossed(_ended(lambda: state.guard.ledger.settle(ticket["id"], cost.nano)))
-        _recorded(ticket, call, (usage,), cost, body.outcome)
-    return JSONResponse(_charged(ticket["id"], cost))
+    cost = state.catalog.cost(call.provider, call.model, [usage], ticket.at)
+    before = dropped()
+    with booking.alone([ticket.id]):
+        if ticket.counted:
+            state.guard.settlements.crossed(_ended(lambda: state.guard.ledger.settle(ticket.id, cost.nano)))
+        event = booking.known(ticket.id)
+        if event is None:
+            event = CostEvent(
+                ticket.id, ticket.at, max(0.0, state.guard.clock() - ticket.at), call, (usage,), cost, ticket.held,
+                ticket.tags, tuple(ticket.budgets), body.outcome,
+            )  # fmt: skip
+            state.guard.settlements.tell(event)
+        booking.write([event], before)
+    return JSONResponse(_charged(ticket.id, cost))
 
 
 @router.post("/release")
 def release(body: Release) -> JSONResponse:
     """End a reservation of a call that was not made, or that the provider did not bill."""
-    ticket = _read_ticket(body.reservation)
-    if ticket["counted"]:
-        state.guard.settlements.crossed(_ended(lambda: state.guard.ledger.release(ticket["id"])))
-    return JSONResponse(_charged(ticket["id"], Cost(0)))
+    ticket = Ticket.read(body.reservation)
+    if ticket.counted:
+        state.guard.settlements.crossed(_ended(lambda: state.guard.ledger.release(ticket.id)))
+    return JSONResponse(_charged(ticket.id, Cost(0)))
 
 
-def _ended(step: Any) -> Granted:
+def _ended(step: Callable[[], Granted]) -> Granted:
     try:
-        granted: Granted = step()
+        return step()
     except KeyError:
         raise ConfigError("no such reservation: it was never granted here, or ended more than a day ago") from None
-    return granted
 
 
-def _recorded(ticket: Mapping[str, Any], call: Call, usages: tuple[Usage, ...], cost: Cost, outcome: Outcome) -> None:
-    guard = state.guard
-    if _known(ticket["id"]) is None:
-        event = CostEvent(
-            ticket["id"], ticket["at"], max(0.0, guard.clock() - ticket["at"]), call, usages, cost, ticket["held"],
-            dict(ticket["tags"]), tuple(ticket["budgets"]), outcome,
-        )  # fmt: skip
-        guard.settlements.tell(event)
-        _written()
-
-
-def _ticket(fields: Mapping[str, Any]) -> str:
-    """What the server has to know at the end of a call, carried by the caller: a restart forgets nothing."""
-    return base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
-
-
-def _read_ticket(text: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-        if not all(isinstance(fields[name], kind) for name, kind in _TICKET.items()):
-            raise TypeError
-    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error):
-        raise ConfigError("reservation: send the text that /ai-spend/reserve answered with, unchanged") from None
-    return dict(fields)
+# -- answers
 
 
 def _charged(id: str, cost: Cost) -> dict[str, Any]:
@@ -312,7 +244,3 @@ def _status(balance: Any) -> dict[str, Any]:
         "budget": one.name, "limit": f"{one.limit:f}", "spent": f"{one.spent:f}", "held": f"{one.held:f}",
         "remaining": f"{one.remaining:f}", "percent": round(one.percent, 2),
     }  # fmt: skip
-
-
-def _as_tags(tags: Mapping[str, str]) -> dict[str, Any]:
-    return dict(tags)

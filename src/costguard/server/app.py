@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from .._config import state
 from . import _budgets, _calls, _dashboard, _reports, _steps
+from ._booking import Booking
 from ._budgets import BudgetFile
 from ._door import Door
 from ._problems import add_handlers
@@ -39,6 +40,7 @@ def create_app(home: Path, *, hosts: Sequence[str] = LOCAL, closed: bool = False
     app.state.tokens = Tokens(home / "tokens.json")
     app.state.closed = closed
     app.state.sessions = Sessions(once)
+    app.state.booking = Booking()
     app.state.alerts = _dashboard.Alerts()
     state.guard.exporters.append(app.state.alerts)
     app.state.budgets = BudgetFile(home / "budgets.json")
