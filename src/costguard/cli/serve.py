@@ -81,6 +81,7 @@ def _serve(application: Any, host: str, port: int, login: str) -> None:
         )
     )  # fmt: skip
     sockets = [server.config.bind_socket()]
+    sockets[0].listen()  # so that nobody who reads the address below is turned away
     where = sockets[0].getsockname()
     print(f"costguard serves on http://{where[0]}:{where[1]}", file=sys.stderr, flush=True)
     good = " (good for one login)" if login else ""

@@ -22,6 +22,7 @@ from .._types import Balance
 from ..errors import ConfigError
 from ..review.forecast import Forecast
 from ..review.outlook import Outlook, outlook_of
+from . import _answers
 from ._door import needs
 from ._tokens import write_private
 
@@ -118,7 +119,10 @@ class BudgetFile:
 router: Final = APIRouter(prefix="/ai-spend", tags=["budgets"])
 
 
-@router.post("/budget", status_code=201, dependencies=[needs("admin")])
+@router.post(
+    "/budget", status_code=201, response_model=_answers.Status | _answers.Named, dependencies=[needs("admin")],
+    responses={200: {"model": _answers.Status | _answers.Named, "description": "One of that name is replaced"}},
+)  # fmt: skip
 def put(body: NewBudget, request: Request) -> JSONResponse:
     """Set a budget. It holds from now on for calls that are told of, reserved, or made by programs on this ledger that
     have the same budget."""
@@ -126,21 +130,27 @@ def put(body: NewBudget, request: Request) -> JSONResponse:
     return JSONResponse(_one(made.name) or {"budget": made.name}, 201 if new else 200)
 
 
-@router.get("/budget", dependencies=[needs("read")])
-def get(feature: str | None = None, name: str | None = None, period: str | None = None) -> Any:
+@router.get(
+    "/budget", response_model=_answers.StatusOfOne | _answers.Statuses, dependencies=[needs("read")],
+    responses={404: {"description": "There is none"}},
+)  # fmt: skip
+def get(feature: str | None = None, name: str | None = None, period: str | None = None) -> JSONResponse:
     """How budgets stand: those of a feature, the one of a name, or all."""
     listed = [
-        one for one in every()
-        if (feature is None or one["scope"].get("feature") == feature)
-        and (name is None or one["budget"] == name)
-        and (period is None or one["period"] in (None, period, period.removesuffix("ly"), _PERIODS.get(period)))
+        _shown(balance, known) for balance, known in standing()
+        if (feature is None or dict(balance.leg.scope).get("feature") == feature)
+        and (name is None or balance.leg.budget == name)
+        and (period is None or known is None or _period(known) in _spellings(period))
     ]  # fmt: skip
     if (feature is not None or name is not None) and not listed:
         raise HTTPException(404, f"no budget of {'feature ' + repr(feature) if feature else repr(name)} is known here")
-    return {"budgets": listed} if feature is None and name is None else {**listed[0], "budgets": listed}
+    return JSONResponse({**(listed[0] if feature is not None or name is not None else {}), "budgets": listed})
 
 
-@router.delete("/budget", dependencies=[needs("admin")])
+@router.delete(
+    "/budget", response_model=_answers.Deleted, dependencies=[needs("admin")],
+    responses={404: {"description": "None of that name was set here"}},
+)  # fmt: skip
 def delete(name: str, request: Request) -> dict[str, str]:
     """Take away a budget that was set here; its books stay."""
     if not request.app.state.budgets.drop(name):
@@ -148,16 +158,20 @@ def delete(name: str, request: Request) -> dict[str, str]:
     return {"deleted": name}
 
 
-_PERIODS: Final = {"daily": "day", "hourly": "hour"}
+_PERIODS: Final = {"daily": "day"}
 
 
-def every() -> list[dict[str, Any]]:
-    """Every budget that is known, and every window that the ledger holds for a program's budget."""
-    return [_shown(balance, known) for balance, known in standing()]
+def _spellings(period: str) -> tuple[str, ...]:
+    return period, period.removesuffix("ly"), _PERIODS.get(period, period)
+
+
+def _period(known: Budget) -> str:
+    return str(known.period).removeprefix("per ")
 
 
 def standing() -> list[tuple[Balance, Budget | None]]:
-    """Their books, the fullest first, each with the budget where it is known here."""
+    """The books of every budget that is known, and of every window that the ledger holds for a program's budget: the
+    fullest first, each with the budget where it is known here."""
     state.guard.look_after()
     known = {budget.name: budget for budget in state.guard.admission.known()}
     # Those of this server last, because their limits are today's.
@@ -169,7 +183,7 @@ def standing() -> list[tuple[Balance, Budget | None]]:
 
 
 def _one(name: str) -> dict[str, Any] | None:
-    return next((one for one in every() if one["budget"] == name), None)
+    return next((_shown(balance, known) for balance, known in standing() if balance.leg.budget == name), None)
 
 
 def _share(one: Balance) -> float:
@@ -182,7 +196,7 @@ def _shown(balance: Balance, known: Budget | None) -> dict[str, Any]:
     return {
         "budget": one.name,
         "scope": dict(one.scope),
-        "period": None if known is None else str(known.period).removeprefix("per "),
+        "period": None if known is None else _period(known),
         "limit": f"{one.limit:f}",
         "spent": f"{one.spent:f}",
         "held": f"{one.held:f}",

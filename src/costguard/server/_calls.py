@@ -18,6 +18,7 @@ from .._ids import ids
 from .._money import decimal_usd, parse_usd
 from .._types import Call, Cost, CostEvent, Granted, Hold, Leg, Refused, Usage
 from ..errors import ConfigError
+from . import _answers
 from ._booking import Booking, dropped
 from ._door import needs
 from ._problems import refused
@@ -32,7 +33,13 @@ router: Final = APIRouter(prefix="/ai-spend", tags=["calls"], dependencies=[need
 # -- telling
 
 
-@router.post("/track", status_code=201)
+@router.post(
+    "/track", status_code=201, response_model=_answers.Told,
+    responses={
+        200: {"model": _answers.Told | _answers.ToldMany, "description": "It was known, or there were many"},
+        409: {"description": "A call of that id was booked with another cost"},
+    },
+)  # fmt: skip
 def track(body: Event | Events, request: Request) -> JSONResponse:
     """Tell of a call, or of many. It counts on every budget and is refused by none."""
     booking: Booking = request.app.state.booking
@@ -93,7 +100,13 @@ def _told(event: Event, booking: Booking, *, shown: bool = False) -> tuple[CostE
 # -- reserving
 
 
-@router.post("/reserve", status_code=201)
+@router.post(
+    "/reserve", status_code=201, response_model=_answers.Reserved,
+    responses={
+        402: {"description": "It does not fit: the call must not be made"},
+        409: {"description": "Something else was reserved under that id"},
+    },
+)  # fmt: skip
 def reserve(body: Reservation, request: Request) -> JSONResponse:
     """Reserve the most that a call can cost, on every budget that counts it or on none: 402 when it does not fit.
 
@@ -188,7 +201,9 @@ def _note_refusal(body: Reservation, hold: Hold, call: Call, booking: Booking) -
 # -- ending
 
 
-@router.post("/settle")
+@router.post(
+    "/settle", response_model=_answers.Charged, responses={409: {"description": "It ended in another way before"}}
+)
 def settle(body: Settlement, request: Request) -> JSONResponse:
     """End a reservation with what the call did cost. Sent again it changes nothing."""
     booking: Booking = request.app.state.booking
@@ -212,7 +227,9 @@ def settle(body: Settlement, request: Request) -> JSONResponse:
     return JSONResponse(_charged(ticket.id, cost))
 
 
-@router.post("/release")
+@router.post(
+    "/release", response_model=_answers.Charged, responses={409: {"description": "It ended in another way before"}}
+)
 def release(body: Release) -> JSONResponse:
     """End a reservation of a call that was not made, or that the provider did not bill."""
     ticket = Ticket.read(body.reservation)

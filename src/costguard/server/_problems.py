@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from .._book import IdempotencyConflictError
 from .._money import decimal_usd
@@ -56,8 +57,13 @@ def add_handlers(app: FastAPI) -> None:
     """Answer every error that a route may raise with a problem."""
 
     @app.exception_handler(HTTPException)
-    async def told(_: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, str(error.detail), dict(error.headers or {}))
+    async def told(request: Request, error: HTTPException) -> JSONResponse:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            # A path with several routes: the first that was looked at names only its own methods.
+            routes = [one for one in app.routes if isinstance(one, Route) and one.path_regex.match(request.url.path)]
+            headers["Allow"] = ", ".join(sorted({method for one in routes for method in one.methods or ()}))
+        return problem(error.status_code, str(error.detail), headers)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from .._config import state
 from ..ports import Journal
 from ..review import render, review, span
+from . import _answers
 from ._door import needs
 
 router: Final = APIRouter(tags=["reports"], dependencies=[needs("read")])
@@ -24,7 +25,11 @@ _NANO: Final = 1e9
 Format = Literal["json", "csv", "html", "md"]
 
 
-@router.get("/ai-spend/report")
+@router.get("/ai-spend/report", responses={
+    200: {"content": {kind: {} for kind in ("application/json", "text/csv", "text/markdown", "text/html")},
+          "description": "In the format that was asked for"},
+    404: {"description": "No journal is kept"},
+})  # fmt: skip
 def report(
     period: Literal["monthly", "weekly", "daily"] = "monthly",
     group_by: Annotated[str, Query(max_length=200)] = "feature",
@@ -39,7 +44,7 @@ def report(
     )  # fmt: skip
     made = review(
         journal(), reviewed, budgets=state.guard.admission.known(), top=top, catalog=state.catalog,
-        group_by=[name.strip() for name in group_by.split(",") if name.strip()],
+        group_by=[name.strip() for name in group_by.split(",") if name.strip()] or ["feature"],
     )  # fmt: skip
     text = render(made, format)
     if format == "html":
@@ -99,7 +104,7 @@ class _Books:
         yield calls
 
 
-@health.get("/healthz")
+@health.get("/healthz", response_model=_answers.Health)
 def healthz() -> JSONResponse:
     """Whether the server can count: 200, or 503 when its ledger is away."""
     state.guard.ledger.balances([])

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from .._accounts import usage_of
 from .._budget import clean_tags
@@ -26,6 +26,15 @@ _Count = Annotated[int, Field(ge=0, le=10**9)]
 _Money = Annotated[Decimal, Field(ge=0, le=9_000_000, allow_inf_nan=False)]
 _Name = Annotated[str, Field(min_length=1, max_length=256)]
 _Tags = Annotated[dict[str, str | int | float | bool | None], Field(max_length=50)]
+
+
+def _no_number(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError("seconds are a number of their own")
+    return value
+
+
+_Instant = Annotated[datetime, BeforeValidator(_no_number)]
 
 
 class _Told(BaseModel):
@@ -75,15 +84,21 @@ class Event(_Told, _Used):
     """A call that was made."""
 
     id: _ID | None = Field(None, description="yours; an event of an id that is known already changes nothing")
-    timestamp: datetime | None = Field(None, description="when; now if it is left out")
+    timestamp: _Instant | Annotated[float, Field(strict=True, ge=0, le=2**40, allow_inf_nan=False)] | None = Field(
+        None, description="when, also as seconds since 1970; now if it is left out"
+    )
 
     def at(self) -> float:
         """UTC epoch seconds."""
         now = state.guard.clock()
         if self.timestamp is None:
             return now
-        told = self.timestamp if self.timestamp.tzinfo else self.timestamp.replace(tzinfo=UTC)
-        return min(told.timestamp(), now)
+        told = self.timestamp
+        if isinstance(told, datetime):
+            told = (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
+        if told < 0:
+            raise ConfigError("timestamp: a call before 1970 is none")
+        return min(told, now)
 
 
 class Reservation(_Told):

@@ -95,7 +95,10 @@ STEPS: Final[Mapping[str, Callable[[Ledger, Fields], dict[str, Any]]]] = {
 """Each step of `costguard.ports.Ledger`: JSON in, JSON out."""
 
 
-@router.post("/{step}")
+@router.post(
+    "/{step}", response_model=dict[str, Any],
+    responses={404: {"description": "No such step or hold"}, 409: {"description": "It was done otherwise before"}},
+)  # fmt: skip
 def ask(step: str, body: dict[str, Any] = Body(...)) -> Any:  # noqa: B008 - FastAPI's way to say where it comes from
     """Run one step on the ledger."""
     run = STEPS.get(step)

@@ -15,6 +15,7 @@ from ._booking import Booking
 from ._budgets import BudgetFile
 from ._door import Door
 from ._problems import add_handlers
+from ._schema import describe
 from ._sessions import Sessions
 from ._tokens import Tokens
 
@@ -49,4 +50,5 @@ def create_app(home: Path, *, hosts: Sequence[str] = LOCAL, closed: bool = False
     for part in (_calls.router, _budgets.router, _reports.router, _reports.health, _steps.router, _dashboard.router):
         app.include_router(part)
     add_handlers(app)
+    describe(app)
     return Door(app, hosts)
