@@ -446,6 +446,21 @@ class AnswerStore(Protocol):
 
 
 @runtime_checkable
+class Leases(Protocol):
+    """What an `AnswerStore` has besides when several processes share it, so that of equal calls in all of them one is
+    sent. It does not raise either: while it cannot be reached, each process is on its own."""
+
+    def lease(self, key: str, owner: str, now: float, seconds: float) -> bool:
+        """Whether it is for `owner` to get the answer of a key: for the first who asks, until he gives it up or
+        `seconds` from `now` are over, and for everybody while that cannot be known."""
+        ...
+
+    def give_up(self, key: str, owner: str) -> None:
+        """End the lease of a key, if it is this owner's."""
+        ...
+
+
+@runtime_checkable
 class Exporter(Protocol):
     """Where finished calls and alerts are told. Errors are logged and never reach a call."""
 

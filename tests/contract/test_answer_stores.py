@@ -14,7 +14,7 @@ from costguard.optimize.stores import open_store
 from costguard.optimize.stores.memory import MemoryStore
 from costguard.optimize.stores.redis import RedisStore
 from costguard.optimize.stores.sqlite import SQLiteStore
-from costguard.ports import AnswerStore
+from costguard.ports import AnswerStore, Leases
 
 from .servers import fresh, running
 
@@ -72,6 +72,25 @@ def test_clearing_forgets_answers_and_keeps_the_secret(opener: Open) -> None:
     assert secret == opener().secret()
 
 
+def test_a_request_is_leased_to_one_at_a_time(opener: Open) -> None:
+    """To the first who asks, until he gives it up or his time is over; nobody else can give it up."""
+    store, other = opener(), opener()
+    if not isinstance(store, Leases) or not isinstance(other, Leases):
+        assert isinstance(store, MemoryStore)
+        return
+    now = time.time()
+    assert [True, True, False] == [store.lease("aa", owner, now, 60) for owner in ("me", "me", "you")]
+    assert other.lease("bb", "you", now, 60)
+    other.give_up("aa", "you")
+    assert not other.lease("aa", "you", now, 60)
+    store.give_up("aa", "me")
+    assert other.lease("aa", "you", now, 0.05)
+    deadline = time.monotonic() + 30
+    while not store.lease("aa", "me", time.time(), 60):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_memory_is_bounded_by_number_and_size() -> None:
     """Those unused for longest make room."""
     store = MemoryStore(entries=2, size=10)
@@ -105,6 +124,10 @@ def test_a_store_that_is_away_finds_nothing_and_raises_nothing(tmp_path: Path) -
     (tmp_path / "answers.db").write_bytes(b"no database at all, and long enough to be looked at" * 100)
     assert file.get("aa", 0) is None
     file.put("aa", "x", 100)
+    for away in (store, file):
+        assert isinstance(away, Leases)
+        assert away.lease("aa", "me", 0, 60)
+        away.give_up("aa", "me")
 
 
 @pytest.mark.parametrize(

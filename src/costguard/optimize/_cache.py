@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +13,7 @@ from .._period import length
 from .._types import Call
 from .._writer import Writer
 from ..errors import ConfigError
-from ..ports import AnswerStore, Request
+from ..ports import AnswerStore, Leases, Request
 from . import _requests
 from ._entries import Entry
 from ._flights import Flights
@@ -98,7 +98,9 @@ class Cache:
             raise ConfigError(f"patience={patience!r}: give seconds, 0 or more")
         self.patience = float(patience)
         self.store = open_store(store)
+        self.leases = self.store if isinstance(self.store, Leases) and self.patience else None
         self.flights = Flights()
+        self._left: deque[tuple[str, str]] = deque()
         self._writer = Writer()
         self._lock = threading.Lock()
         self._secret: bytes | None = None
@@ -117,11 +119,12 @@ class Cache:
 
     def flush(self, timeout: float) -> None:
         """Write what is still to be written."""
+        self.drain()
         self._writer.flush(timeout)
 
     def close(self) -> None:
         """Write what is still to be written, and let go of the store."""
-        self._writer.flush(2.0)
+        self.flush(2.0)
         self.store.close()
 
     # -- for the calls -----------------------------------------------------------------------------------------
@@ -158,7 +161,7 @@ class Cache:
         return entry if entry is not None and now < entry.expires else None
 
     def keep(self, key: str, entry: Entry) -> bool:
-        """Keep an answer; False when it is too large."""
+        """Keep an answer; False when it is too large. A lease of the key is still to be given up."""
         text = entry.to_json()
         if len(text) > LARGEST:
             self.left_out("too large")
@@ -173,6 +176,25 @@ class Cache:
             # The flight stays until the answer can be found in the store, so that nobody falls between the two.
             self._writer.put(lambda: self._write(key, text, entry.expires))
         return True
+
+    def give_up(self, key: str, owner: str) -> None:
+        """Let other processes send the request of a key, once what was kept before can be found."""
+        leases = self.leases
+        if leases is not None:
+            self._writer.put(lambda: leases.give_up(key, owner))
+
+    def give_up_later(self, key: str, owner: str) -> None:
+        """`give_up` for a finaliser: takes no lock, done with the next call."""
+        self._left.append((key, owner))
+
+    def drain(self) -> None:
+        """Give up what finalisers left."""
+        while self._left:
+            try:
+                key, owner = self._left.popleft()
+            except IndexError:
+                return
+            self.give_up(key, owner)
 
     def counted(self, *, hit: bool, similar: bool = False) -> None:
         """Count a call that was looked up."""

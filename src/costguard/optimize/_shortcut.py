@@ -8,13 +8,15 @@ from typing import Any, Final
 from .._meter import Meter, Pause, Step
 from .._shield import shielded
 from .._types import Call, Outcome
-from ..ports import Provider
+from ..ports import Leases, Provider
 from . import _answers
 from ._alike import Alike
 from ._cache import Cache
 from ._entries import KEPT_HEADERS, Entry
 from ._flights import Flight
 
+LOOK: Final = 0.02
+"""Seconds after which a process looks for the first time whether another one has its answer; doubling up to `SLICE`."""
 SLICE: Final = 0.25
 """Seconds after which a waiter looks again though nobody woke it: an answer that was dropped ends without a word."""
 
@@ -59,9 +61,12 @@ class Shortcut:
         self._flight: Flight | None = None
         self._recordings = 0
         self._alike = alike
+        self._leased = False
+        self._over = False
 
     def before(self) -> Generator[Any, Any, Entry | None]:
         """The effects before a reservation; returns the answer to give, None when the call is to be sent."""
+        self._cache.drain()
         flight, own = self._cache.flights.board(self._key)
         if own:
             self._flight = flight
@@ -70,6 +75,8 @@ class Shortcut:
             if flight.entry is not None and self._clock() < flight.entry.expires:
                 return self._found(flight.entry)
         entry = yield Step(self._look, inline=self._cache.store.inline)
+        if entry is None and own and self._cache.leases is not None:
+            entry = yield from self._elsewhere(self._cache.leases)
         if entry is None and self._alike is not None:
             # A model may take a while, or be a service: never in an event loop.
             entry = yield Step(self._look_alike, inline=False)
@@ -81,6 +88,28 @@ class Shortcut:
             waited: float = yield Pause(min(left, SLICE), flight.join)
             left -= waited
             self._drain()
+
+    def _elsewhere(self, leases: Leases) -> Generator[Any, Any, Entry | None]:
+        """Wait for another process that is at the same request; None when this one is to send it."""
+        left, pause = self._cache.patience, LOOK
+        while True:
+            entry: Entry | None = yield Step(lambda: self._take(leases), inline=False)
+            if entry is not None or self._leased or left <= 0:
+                return entry
+            waited: float = yield Pause(min(left, pause), lambda _wake: True)
+            left, pause = left - waited, min(2 * pause, SLICE)
+            self._drain()
+
+    def _take(self, leases: Leases) -> Entry | None:
+        """Take the request over; the answer where another process has just found it."""
+        with shielded("asking other processes for an answer"):
+            # As long as waiting is worth while for others: who dies with a lease holds nobody up for longer.
+            self._leased = leases.lease(self._key, self._meter.id, self._clock(), self._cache.patience)
+            if self._leased and self._over:
+                # A task that was cancelled while this thread asked.
+                self._give_up()
+        # Also with a lease: who had it before may have kept its answer since this one looked.
+        return self._look()
 
     def _look(self) -> Entry | None:
         with shielded("looking into the response cache"):
@@ -95,6 +124,8 @@ class Shortcut:
 
     def _found(self, entry: Entry | None) -> Entry | None:
         self._cache.counted(hit=entry is not None, similar=entry is not None and entry.found == "similar")
+        if entry is not None:
+            self._give_up()
         if entry is not None and self._flight is not None:
             self._cache.flights.over(self._key)
             self._land(entry)
@@ -107,6 +138,8 @@ class Shortcut:
 
     def failed(self) -> None:
         """The call ended without an answer that could be shared: those who wait are sent themselves."""
+        self._over = True
+        self._give_up()
         if self._flight is not None:
             self._cache.flights.over(self._key)
         self._land(None)
@@ -123,14 +156,23 @@ class Shortcut:
         if entry is None:
             self.failed()
         else:
+            self._give_up()
             self._land(entry)
 
     def dropped(self) -> None:
         """An answer ended early, perhaps in a finaliser, where nobody may be woken."""
         flight, self._flight = self._flight, None
+        leased, self._leased = self._leased, False
+        if leased:
+            self._cache.give_up_later(self._key, self._meter.id)
         if flight is not None:
             self._cache.flights.over(self._key)
             flight.land(None, quietly=True)
+
+    def _give_up(self) -> None:
+        leased, self._leased = self._leased, False
+        if leased:
+            self._cache.give_up(self._key, self._meter.id)
 
     def _land(self, entry: Entry | None) -> None:
         flight, self._flight = self._flight, None

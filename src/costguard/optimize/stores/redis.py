@@ -14,6 +14,10 @@ from ._away import Away
 ANSWER: Final = 0.25
 """Seconds for a connection, and for an answer."""
 NAMESPACE: Final = "costguard:answers"
+_GIVE_UP: Final = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
 
 
 class RedisStore:
@@ -59,6 +63,29 @@ class RedisStore:
             return
         try:
             self._client.set(f"{self._namespace}:{key}", text.encode(), px=left)
+        except self._errors as error:
+            self._away.note(error)
+
+    def lease(self, key: str, owner: str, now: float, seconds: float) -> bool:  # noqa: ARG002 - the server's clock
+        """See `costguard.ports.Leases.lease`."""
+        if self._away:
+            return True
+        name = f"{self._namespace}:lease:{key}"
+        try:
+            if self._client.set(name, owner.encode(), nx=True, px=max(1, round(seconds * 1000))):
+                return True
+            # Where only the answer to an earlier try was lost.
+            return bool(self._client.get(name) == owner.encode())
+        except self._errors as error:
+            self._away.note(error)
+            return True
+
+    def give_up(self, key: str, owner: str) -> None:
+        """See `costguard.ports.Leases.give_up`."""
+        if self._away:
+            return
+        try:
+            self._client.eval(_GIVE_UP, 1, f"{self._namespace}:lease:{key}", owner.encode())
         except self._errors as error:
             self._away.note(error)
 

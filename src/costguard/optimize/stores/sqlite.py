@@ -6,6 +6,7 @@ import os
 import secrets
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -16,9 +17,11 @@ from .memory import entries_of
 
 ENTRIES: Final = 100_000
 _PRUNE_EVERY: Final = 100
+_DAY: Final = 86_400.0
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, text TEXT NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answers_expires ON answers (expires);
+CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 
@@ -77,6 +80,35 @@ class SQLiteStore:
                         " (SELECT key FROM answers ORDER BY expires DESC LIMIT -1 OFFSET ?)",
                         (self._most,),
                     )
+                    # What a process that ended early left. Its own clock wrote it, so a day is enough for all clocks.
+                    connection.execute("DELETE FROM leases WHERE expires < ?", (time.time() - _DAY,))
+        except (sqlite3.Error, OSError) as error:
+            self._away.note(error)
+
+    def lease(self, key: str, owner: str, now: float, seconds: float) -> bool:
+        """See `costguard.ports.Leases.lease`."""
+        if self._away:
+            return True
+        try:
+            with self._lock:
+                done = self._connected().execute(
+                    "INSERT INTO leases VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE"
+                    " SET owner = excluded.owner, expires = excluded.expires"
+                    " WHERE leases.expires <= ? OR leases.owner = excluded.owner",
+                    (key, owner, now + seconds, now),
+                )
+                return done.rowcount == 1
+        except (sqlite3.Error, OSError) as error:
+            self._away.note(error)
+            return True
+
+    def give_up(self, key: str, owner: str) -> None:
+        """See `costguard.ports.Leases.give_up`."""
+        if self._away:
+            return
+        try:
+            with self._lock:
+                self._connected().execute("DELETE FROM leases WHERE key = ? AND owner = ?", (key, owner))
         except (sqlite3.Error, OSError) as error:
             self._away.note(error)
 
