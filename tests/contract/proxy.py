@@ -16,6 +16,7 @@ class DroppingProxy:
         port: where clients reach it.
         to: the port of the server behind it; another one from the next connection on.
         drops: how many answers are still to be lost.
+        silent: whether their connections stay open, as behind a firewall that has forgotten them.
     """
 
     def __init__(self, port: int) -> None:
@@ -23,6 +24,7 @@ class DroppingProxy:
         self.to = port
         self.port = self._server.getsockname()[1]
         self.drops = 0
+        self.silent = False
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
@@ -67,6 +69,7 @@ class DroppingProxy:
             while answer := server.recv(65536):
                 if self.drops:
                     self.drops -= 1
-                    client.shutdown(socket.SHUT_RDWR)
+                    if not self.silent:
+                        client.shutdown(socket.SHUT_RDWR)
                 else:
                     client.sendall(answer)

@@ -15,9 +15,9 @@ import pytest
 from costguard._types import Granted, Hold, Leg, Refused
 from costguard.errors import ConfigError, LedgerUnavailableError, MissingExtraError
 from costguard.ledgers import open_ledger
+from costguard.ledgers._pool import CrowdedError, LostError, Pool, Turn
 from costguard.ledgers._postgres_book import MIGRATIONS, lock_key
-from costguard.ledgers._postgres_pool import CrowdedError, Pool, Turn
-from costguard.ledgers._postgres_wire import LostError, Wire
+from costguard.ledgers._postgres_wire import Wire
 from costguard.ledgers.postgres import PostgresLedger, open_postgres
 from costguard.testing import LedgerContract
 

@@ -15,6 +15,7 @@ import pytest
 from costguard._types import Amendment, Granted, Hold, Leg, Refused
 from costguard.errors import ConfigError, LedgerUnavailableError, MissingExtraError
 from costguard.ledgers import _redis_link, open_ledger
+from costguard.ledgers._pool import Turn
 from costguard.ledgers.redis import RedisLedger
 
 from .proxy import DroppingProxy
@@ -230,6 +231,51 @@ def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_is_held_twice(sha
         assert Granted() == ledger.reserve(same)
         assert (12, 8) == books(ledger)
         ledger.close()
+
+
+def test_a_server_that_answers_others_is_waited_for(shared: RedisServer, ledger: RedisLedger) -> None:
+    """It is slow, not away: the step has its answer when its turn has come."""
+    ledger.reserve(hold("first", 1))
+    _others_are_answered(ledger)
+    command(shared.url, "CLIENT", "PAUSE", str(int(2000 * _redis_link.TOTAL)))
+    assert Granted() == ledger.reserve(hold("h", 10))
+    assert (0, 11) == books(ledger)
+    assert 1 == len(ledger._link._here.pool), "on the connection it had"
+
+
+def test_a_connection_that_alone_is_silent_is_given_up(shared: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server answers others: it is the way to it that is gone, and another one is tried."""
+    monkeypatch.setattr(_redis_link, "STALE", 0.3)
+    with DroppingProxy(shared.port) as proxy:
+        ledger = RedisLedger(f"redis://127.0.0.1:{proxy.port}/0", namespace=fresh())
+        ledger.reserve(hold("first", 1))
+        _others_are_answered(ledger)
+        proxy.silent, proxy.drops = True, 3
+        assert Granted() == ledger.reserve(hold("h", 10))
+        assert 0 == proxy.drops
+        assert (0, 11) == books(ledger)
+        ledger.close()
+
+
+def test_a_step_that_had_no_connection_says_nothing_of_the_server(
+    ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are busy for longer than its patience: it was not sent, and later steps are not failed for it."""
+    ledger.reserve(hold("first", 1))
+    _others_are_answered(ledger)
+    pool = ledger._link._here.pool
+    taken = [pool.take(Turn(pool, 1, 1)) for _ in range(_redis_link.CONNECTIONS)]
+    monkeypatch.setattr(_redis_link, "PATIENCE", 0.0)
+    for _ in range(4):
+        with pytest.raises(LedgerUnavailableError, match=r"connections were all busy") as caught:
+            ledger.reserve(hold("h"))
+        assert not caught.value.unsure
+    del taken
+    assert Granted() == ledger.reserve(hold("h"))
+
+
+def _others_are_answered(ledger: RedisLedger) -> None:
+    ledger._link._here.pool.heard = time.monotonic() + 1000
 
 
 # -- servers that forget
@@ -457,5 +503,5 @@ def test_opening_sends_nothing(url: str) -> None:
     """A program starts while its ledger is away; each budget says what happens then."""
     ledger = open_ledger(url)
     assert isinstance(ledger, RedisLedger)
-    assert not ledger._link._here.idle
+    assert 0 == len(ledger._link._here.pool)
     ledger.close()

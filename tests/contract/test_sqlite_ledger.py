@@ -288,6 +288,26 @@ def test_a_book_that_another_program_keeps_locked_is_waited_for_a_bounded_time(
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_step_that_waited_while_others_were_served_has_its_patience_before_it(
+    ledger: SQLiteLedger, path: Path
+) -> None:
+    """A crowd in one process is not failed for having been in line when another process comes between."""
+    replies: list[object] = []
+    waiting = threading.Thread(target=lambda: replies.append(ledger.reserve(_hold("a"))))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        with ledger._lock:
+            waiting.start()
+            waiting.join(sqlite.PATIENCE)
+            ledger._served = time.monotonic() + 100
+            other.execute("BEGIN IMMEDIATE")
+        waiting.join(sqlite.PATIENCE)
+        assert waiting.is_alive()
+        other.execute("ROLLBACK")
+    waiting.join(60)
+    assert [Granted()] == replies
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_process_that_hangs_in_its_turn_keeps_nobody_out(ledger: SQLiteLedger, path: Path) -> None:
     """The queue in front of the book only orders the steps."""
     descriptor = os.open(f"{path}-lock", os.O_RDWR)

@@ -18,8 +18,8 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError, LedgerUnavailableError, MissingExtraError
-from ._postgres_pool import CrowdedError, Pool, Turn
-from ._postgres_wire import FailedError, LostError, TooLateError, Wire, sentence
+from ._pool import CrowdedError, LostError, Pool, TooLateError, Turn
+from ._postgres_wire import FailedError, Wire, sentence
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ _HINTS: Final = {
 class _Here:
     """What belongs to one process: a forked child has connections, locks and failures of its own."""
 
-    pool: Pool
+    pool: Pool[Wire]
     pid: int = field(default_factory=os.getpid)
     lock: threading.Lock = field(default_factory=threading.Lock)
     failures: int = 0

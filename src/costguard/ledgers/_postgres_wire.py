@@ -10,17 +10,15 @@ pooler such as PgBouncer may stand between, since nothing outlives a transaction
 from __future__ import annotations
 
 import select
-from typing import Any, Protocol, TypeAlias
+import time
+from typing import Any, Final, TypeAlias
+
+from ._pool import LostError, Turn
 
 Rows: TypeAlias = list[tuple[str | None, ...]]
 
-
-class LostError(Exception):
-    """The connection is gone or gives no answer. What was asked may have been done or not."""
-
-
-class TooLateError(LostError):
-    """The deadline of the step is over."""
+STALE: Final = 2.5
+"""Seconds that one connection may be silent while others are answered: then it is dead, behind a firewall say."""
 
 
 class FailedError(Exception):
@@ -29,21 +27,6 @@ class FailedError(Exception):
     def __init__(self, state: str, message: str) -> None:
         super().__init__(message)
         self.state = state
-
-
-class Clock(Protocol):
-    """How long the step that uses a connection may go on."""
-
-    def left(self) -> float:
-        """Seconds until it is over, if nothing more is heard."""
-        ...
-
-    def heard(self) -> None:
-        """Note that the server said something."""
-
-    def late(self) -> TooLateError:
-        """What a step ends with when its time is over."""
-        ...
 
 
 class Wire:
@@ -58,7 +41,7 @@ class Wire:
         self._error = psycopg.Error
         self._conninfo = conninfo
         self._raw: Any = None
-        self.turn: Clock
+        self.turn: Turn
 
     @property
     def idle(self) -> bool:
@@ -129,6 +112,7 @@ class Wire:
         return answers
 
     def _wait(self, socket: int, *, write: bool) -> None:
+        began = time.monotonic()
         while True:
             left = self.turn.left()
             # Looked at even when it is late: a thread that had no processor for a while is no fault of the server.
@@ -136,6 +120,8 @@ class Wire:
                 break
             if left <= 0:
                 raise self.turn.late()
+            if time.monotonic() - began > STALE:
+                raise LostError("this connection was silent while others were answered")
         if not write:
             self.turn.heard()
 

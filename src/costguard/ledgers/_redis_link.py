@@ -1,8 +1,9 @@
 """How the Redis ledger talks to its server: within a bounded time, or not at all.
 
-redis-py's own client waits 5 s and tries ten times, which no call to a model can afford. Here a step takes 250 ms to
-connect, 250 ms for its answer, is tried once more on a new connection, and takes 600 ms in all; after three failures
-in a row the next steps fail at once, until a probe succeeds. (The system's name resolution has a time-out of its own.)
+redis-py's own client waits 5 s and tries ten times, which no call to a model can afford. Here a step waits 250 ms to
+connect, 250 ms for its answer, is tried once more on a new connection, and waits for a silent server 600 ms in all;
+after three failures in a row the next steps fail at once, until a probe succeeds. While the server answers others, a
+step waits for its turn instead. (The system's name resolution has a time-out of its own.)
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ import inspect
 import os
 import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
 from importlib import import_module
@@ -22,16 +22,21 @@ from urllib.parse import urlsplit
 
 from .._shield import log
 from ..errors import ConfigError, LedgerUnavailableError, MissingExtraError
+from ._pool import CrowdedError, Pool, Turn
 
 CONNECT: Final = 0.25
 ANSWER: Final = 0.25
 TOTAL: Final = 0.6
-"""Seconds for a connection, for an answer, and for one step with its second try."""
+"""Seconds of silence for a connection, for an answer, and for one step with its second try."""
+PATIENCE: Final = 10.0
+"""Seconds that a step may take while the server answers others."""
+STALE: Final = 1.0
+"""Seconds that one connection may be silent while others are answered: then it is dead, behind a firewall say."""
 FAILURES: Final = 3
 PAUSE: Final = 5.0
 """After so many failures in a row, so many seconds without trying."""
-IDLE: Final = 32
-"""Connections that are kept open for the next step."""
+CONNECTIONS: Final = 32
+"""The most that a process opens."""
 
 _HINTS: Final = {
     "Authentication": "check the user and password in its URL",
@@ -73,12 +78,59 @@ class Ask:
         return (*name, len(self.keys), *self.keys, *self.args)
 
 
+class _Line:
+    """One of redis-py's connections, for one thread at a time."""
+
+    def __init__(self, made: Callable[[], Any], errors: Any) -> None:
+        self._raw = made()
+        self._errors = errors
+        self._busy = True
+
+    @property
+    def idle(self) -> bool:
+        """Whether the next step may use it: connected, and in the middle of nothing."""
+        return not self._busy
+
+    def close(self) -> None:
+        """Let go of it; an answer that still comes is nobody's."""
+        self._raw.disconnect()
+
+    def exchange(self, commands: Sequence[Sequence[object]], share: float, turn: Turn) -> list[Any]:
+        """Send commands together and return their answers, waiting at most `share` seconds for each move of a server
+        that answers nobody else."""
+        raw, self._busy = self._raw, True
+        if raw._sock is None:
+            raw.socket_timeout = min(ANSWER, share)
+            raw.socket_connect_timeout = share
+        raw.connect()
+        raw.send_packed_command(raw.pack_commands(commands))
+        answers = [self._answer(turn) for _ in commands]
+        # One that is in a hurry keeps nobody else to it.
+        self._busy = raw.socket_timeout != ANSWER
+        return answers
+
+    def _answer(self, turn: Turn) -> Any:
+        began = time.monotonic()
+        while True:
+            try:
+                answer = self._raw.read_response(disconnect_on_error=False)
+            except self._errors.ResponseError as error:
+                answer = error
+            except self._errors.TimeoutError:
+                silent = time.monotonic() - began > STALE or not turn.others_heard(began)
+                if silent or not turn.allows_another():
+                    raise
+                continue
+            turn.heard()
+            return answer
+
+
 @dataclass
 class _Here:
     """What belongs to one process: a forked child has sockets, locks and failures of its own."""
 
+    pool: Pool[_Line]
     pid: int = field(default_factory=os.getpid)
-    idle: deque[Any] = field(default_factory=deque)
     lock: threading.Lock = field(default_factory=threading.Lock)
     failures: int = 0
     shut_until: float = 0.0
@@ -105,10 +157,10 @@ class Link:
         # Without the password, for messages.
         self.where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         self._inherited: list[_Here] = []
-        self._here = _Here()
+        self._here = self._new()
         try:
             self._options = self._read(url)
-            self._connection(CONNECT)
+            self._connection()
         except (TypeError, ValueError) as error:
             raise ConfigError(f"ledger {self.where}: {error}") from error
 
@@ -142,29 +194,22 @@ class Link:
 
     def close(self) -> None:
         """Close what is open; the next step connects again."""
-        self._drop(self._mine())
+        self._mine().pool.drop()
 
     # -- one exchange
 
     def _exchange(self, commands: Sequence[Sequence[object]]) -> list[Any]:
         here = self._mine()
         self._enter(here)
-        until = time.monotonic() + TOTAL
+        turn = Turn(here.pool, TOTAL, PATIENCE)
         try:
-            try:
-                answers = self._once(here, commands, self._taken(here))
-            except self._transport as error:
-                # The other idle connections are probably as dead as this one.
-                self._drop(here)
-                left = until - time.monotonic()
-                if left < TOTAL / 20 or isinstance(error, self._redis.exceptions.AuthenticationError):
-                    raise
-                answers = self._once(here, commands, self._connection(min(CONNECT, left / 2)))
+            answers = self._in_turn(here, commands, turn)
+        except CrowdedError as error:
+            raise self._unavailable(error) from error
         except self._transport as error:
-            with here.lock:
-                here.failures += 1
-                if here.failures >= FAILURES:
-                    here.shut_until = time.monotonic() + PAUSE
+            # A crowd says nothing about the server.
+            if not turn.others_heard() or not isinstance(error, self._redis.exceptions.TimeoutError):
+                self._failed(here)
             raise self._unavailable(error) from error
         here.failures = 0
         if not here.checked:
@@ -172,25 +217,29 @@ class Link:
             self._check_server()
         return answers
 
-    def _once(self, here: _Here, commands: Sequence[Sequence[object]], connection: Any) -> list[Any]:
-        answers: list[Any] = []
-        try:
-            connection.connect()
-            connection.send_packed_command(connection.pack_commands(commands))
-            for _ in commands:
-                try:
-                    answers.append(connection.read_response())
-                except self._redis.exceptions.ResponseError as error:
-                    answers.append(error)
-        except BaseException:
-            # Its answer may still come: nobody may take it for that of the next step.
-            connection.disconnect()
-            raise
-        if connection.socket_timeout == ANSWER and len(here.idle) < IDLE:
-            here.idle.append(connection)
-        else:
-            connection.disconnect()
-        return answers
+    def _in_turn(self, here: _Here, commands: Sequence[Sequence[object]], turn: Turn) -> list[Any]:
+        errors, again, share = self._redis.exceptions, True, CONNECT
+        while True:
+            line, began = here.pool.take(turn), time.monotonic()
+            try:
+                return line.exchange(commands, share, turn)
+            except self._transport as error:
+                if isinstance(error, errors.TimeoutError) and turn.others_heard(began) and turn.allows_another():
+                    continue
+                left = turn.left()
+                if not again or left < TOTAL / 20 or isinstance(error, errors.AuthenticationError):
+                    raise
+                # The other idle connections are probably as dead as this one.
+                here.pool.drop()
+                again, share = False, min(CONNECT, left / 2)
+            finally:
+                here.pool.give(line)
+
+    def _failed(self, here: _Here) -> None:
+        with here.lock:
+            here.failures += 1
+            if here.failures >= FAILURES:
+                here.shut_until = time.monotonic() + PAUSE
 
     def _enter(self, here: _Here) -> None:
         """Fail at once while the server is given up; let one probe through when the pause is over."""
@@ -219,34 +268,23 @@ class Link:
         options |= {"driver_info": None} if "driver_info" in takes else {"lib_name": None, "lib_version": None}
         return options
 
-    def _connection(self, share: float) -> Any:
-        """A new connection, not yet open, that takes at most `share` seconds to connect and again to answer."""
+    def _connection(self) -> Any:
+        """A new connection, not yet open."""
         never = self._redis.retry.Retry(self._redis.backoff.NoBackoff(), 0)
-        timeouts: dict[str, Any] = {"socket_timeout": min(ANSWER, share)}
+        timeouts: dict[str, Any] = {"socket_timeout": ANSWER}
         if "path" not in self._options:
-            timeouts["socket_connect_timeout"] = share
+            timeouts["socket_connect_timeout"] = CONNECT
         return self._kind(**{**self._options, **timeouts, "retry": never, "retry_on_timeout": False})
 
-    def _taken(self, here: _Here) -> Any:
-        try:
-            return here.idle.pop()
-        except IndexError:
-            return self._connection(CONNECT)
-
-    def _drop(self, here: _Here) -> None:
-        while here.idle:
-            try:
-                connection = here.idle.pop()
-            except IndexError:  # another thread took it
-                return
-            connection.disconnect()
+    def _new(self) -> _Here:
+        return _Here(Pool(lambda: _Line(self._connection, self._redis.exceptions), CONNECTIONS))
 
     def _mine(self) -> _Here:
         here = self._here
         if here.pid != os.getpid():
             # The parent's connections are neither used nor closed in a child.
             self._inherited.append(here)
-            here = self._here = _Here()
+            here = self._here = self._new()
         return here
 
     # -- what went wrong, and what might
@@ -271,6 +309,8 @@ class Link:
     def _unavailable(self, error: Exception) -> LedgerUnavailableError:
         text = f"{type(error).__name__} {error}"
         hint = next((hint for word, hint in _HINTS.items() if word in text), None)
+        if isinstance(error, CrowdedError):
+            hint = _HINTS["Timeout"]
         lost = isinstance(error, self._transport)
         if lost:
             hint = hint or "check that the server runs and can be reached from here"

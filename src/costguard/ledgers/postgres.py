@@ -13,9 +13,10 @@ from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
 from ..errors import ConfigError, LedgerUnavailableError
+from ._pool import LostError
 from ._postgres_book import MIGRATE, MIGRATED, MIGRATIONS, VERSION, PostgresTransaction, lock_key
 from ._postgres_link import Link
-from ._postgres_wire import FailedError, LostError, Wire
+from ._postgres_wire import FailedError, Wire
 from ._stepped import KEPT, SteppedLedger, Transaction
 
 T = TypeVar("T")

@@ -35,7 +35,7 @@ Durability = Literal["process", "power"]
 T = TypeVar("T")
 
 PATIENCE: Final = 5.0
-"""Seconds that a step waits for others, all its waiting taken together."""
+"""Seconds that a step waits for others while nobody in its process is served."""
 TURN: Final = 1.0
 """Seconds of those that it waits for its turn, before it tries without."""
 
@@ -70,6 +70,7 @@ class SQLiteLedger(SteppedLedger):
         self._durability = durability
         self._keep = keep
         self._lock = threading.Lock()
+        self._served = 0.0
         self._pid = os.getpid()
         self._connection: sqlite3.Connection | None = None
         self._queue: int | None = None
@@ -84,11 +85,12 @@ class SQLiteLedger(SteppedLedger):
             self._disconnect()
 
     def _transact(self, work: Callable[[Transaction], T]) -> T:
-        until = time.monotonic() + PATIENCE
+        began = time.monotonic()
         if self._pid != os.getpid():
             self._forked()
-        # Who waits here waits for threads whose own patience began earlier.
         with self._lock, self._translated():
+            # Who waited here for threads that were served has his patience before him, else it began with theirs.
+            until = max(began, self._served) + PATIENCE
             connection = self._connected(until)
             try:
                 self._queue_up(until)
@@ -101,6 +103,7 @@ class SQLiteLedger(SteppedLedger):
                 self._undo(connection)
                 raise
             else:
+                self._served = time.monotonic()
                 return result
             finally:
                 self._step_aside()

@@ -1,4 +1,8 @@
-"""A few connections that many threads take turns on, first come, first served."""
+"""A few connections that many threads take turns on, first come, first served, and when a server is taken to be away.
+
+A server that answers somebody is there, and a crowd in front of it is no fault: a step waits for its turn. Only silence
+towards everybody counts.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,39 @@ import time
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 from weakref import WeakSet
-
-from ._postgres_wire import TooLateError, Wire
 
 LOOK: Final = 0.25
 """Seconds after which a thread in the queue looks by itself: a connection that an interrupt dropped is announced by
 nobody."""
 
 
+class LostError(Exception):
+    """The connection is gone or gives no answer. What was asked may have been done or not."""
+
+
+class TooLateError(LostError):
+    """The deadline of the step is over."""
+
+
 class CrowdedError(TooLateError):
     """No connection became free, so nothing was asked."""
+
+
+class Connection(Protocol):
+    """What a pool keeps."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether the next step may use it: connected, and in the middle of nothing."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+C = TypeVar("C", bound=Connection)
 
 
 class Turn:
@@ -32,7 +57,7 @@ class Turn:
 
     __slots__ = ("_began", "_patience", "_pool", "_timeout")
 
-    def __init__(self, pool: Pool, timeout: float, patience: float) -> None:
+    def __init__(self, pool: Pool[Any], timeout: float, patience: float) -> None:
         self._pool, self._timeout, self._patience = pool, timeout, max(timeout, patience)
         self._began = time.monotonic()
 
@@ -54,6 +79,10 @@ class Turn:
         """Note that the server said something."""
         self._pool.heard = time.monotonic()
 
+    def others_heard(self, since: float | None = None) -> bool:
+        """Whether the server said something to anybody since an instant of `time.monotonic`, else since it began."""
+        return self._pool.heard > (self._began if since is None else since)
+
     def late(self, why: type[TooLateError] = TooLateError) -> TooLateError:
         """What a step ends with when its time is over."""
         if self.silent:
@@ -62,7 +91,7 @@ class Turn:
         return why(f"{busy} for {self._patience:g} s")
 
 
-class Pool:
+class Pool(Generic[C]):
     """Connections of one process. Whatever an interrupt leaves half done makes room by itself.
 
     Args:
@@ -73,97 +102,97 @@ class Pool:
         heard: when the server last said something, by `time.monotonic`.
     """
 
-    def __init__(self, connect: Callable[[], Wire], most: int) -> None:
+    def __init__(self, connect: Callable[[], C], most: int) -> None:
         self._connect = connect
         self._most = most
         self._lock = threading.Lock()
-        self._idle: deque[Wire] = deque()
-        self._queue: deque[SimpleQueue[Wire | None]] = deque()
+        self._idle: deque[C] = deque()
+        self._queue: deque[SimpleQueue[C | None]] = deque()
         # Weak, so that a connection dropped by an interrupt at any point makes room for another.
-        self._all: WeakSet[Wire] = WeakSet()
+        self._all: WeakSet[C] = WeakSet()
         self.heard = 0.0
 
     def __len__(self) -> int:
         """How many there are."""
         return len(self._all)
 
-    def take(self, turn: Turn) -> Wire:
+    def take(self, turn: Turn) -> C:
         """A connection that nobody else uses.
 
         Raises:
             CrowdedError: none became free in time.
         """
-        place: SimpleQueue[Wire | None] = SimpleQueue()
+        place: SimpleQueue[C | None] = SimpleQueue()
         try:
             with self._lock:
-                wire = None if self._queue else self._free()
-                if wire is None:
+                one = None if self._queue else self._free()
+                if one is None:
                     self._queue.append(place)
-            return wire or self._waited_for(place, turn)
+            return one or self._waited_for(place, turn)
         except BaseException:
             self._leave(place)
             raise
 
-    def give(self, wire: Wire) -> None:
+    def give(self, one: C) -> None:
         """Put one back. What an interrupt or an error left on it, nobody may take for his own: then it is closed."""
-        usable = wire.idle
+        usable = one.idle
         if not usable:
-            self._all.discard(wire)
-            wire.close()
+            self._all.discard(one)
+            one.close()
         with self._lock:
             if self._queue:
                 # A seat is handed over all the same, to connect anew.
-                self._queue.popleft().put(wire if usable else None)
+                self._queue.popleft().put(one if usable else None)
             elif usable:
-                self._idle.append(wire)
+                self._idle.append(one)
 
     def drop(self) -> None:
         """Close those that nobody uses."""
         while True:
             try:
-                wire = self._idle.popleft()
+                one = self._idle.popleft()
             except IndexError:
                 return
-            self._all.discard(wire)
-            wire.close()
+            self._all.discard(one)
+            one.close()
 
-    def _waited_for(self, place: SimpleQueue[Wire | None], turn: Turn) -> Wire:
+    def _waited_for(self, place: SimpleQueue[C | None], turn: Turn) -> C:
         while True:
             left = turn.left()
-            wire = _handed(place, min(LOOK, left))
-            if wire is not None:
-                return wire
+            one = _handed(place, min(LOOK, left))
+            if one is not None:
+                return one
             with self._lock:
-                wire = _handed(place) or self._free()
-                if wire is None and place not in self._queue:
+                one = _handed(place) or self._free()
+                if one is None and place not in self._queue:
                     # Handed a seat that somebody else was quicker to take.
                     self._queue.appendleft(place)
-                elif wire is not None and place in self._queue:
+                elif one is not None and place in self._queue:
                     self._queue.remove(place)
-            if wire is not None:
-                return wire
+            if one is not None:
+                return one
             if left <= 0:
                 raise turn.late(CrowdedError)
 
-    def _leave(self, place: SimpleQueue[Wire | None]) -> None:
+    def _leave(self, place: SimpleQueue[C | None]) -> None:
         with self._lock:
             if place in self._queue:
                 self._queue.remove(place)
-        wire = _handed(place)
-        if wire is not None:
-            self.give(wire)
+        one = _handed(place)
+        if one is not None:
+            self.give(one)
 
-    def _free(self) -> Wire | None:
+    def _free(self) -> C | None:
         if self._idle:
             return self._idle.pop()
         if len(self._all) >= self._most:
             return None
-        wire = self._connect()
-        self._all.add(wire)
-        return wire
+        one = self._connect()
+        self._all.add(one)
+        return one
 
 
-def _handed(place: SimpleQueue[Wire | None], seconds: float = 0.0) -> Wire | None:
+def _handed(place: SimpleQueue[C | None], seconds: float = 0.0) -> C | None:
     try:
         return place.get(timeout=seconds) if seconds > 0 else place.get_nowait()
     except Empty:
