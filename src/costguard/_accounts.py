@@ -203,7 +203,8 @@ def estimate(
     Args:
         model: the model's id.
         input_tokens: how many tokens go in; or
-        text: what goes in, counted as one token a byte, which no tokenizer exceeds.
+        text: what goes in, counted as one token a byte, which no tokenizer exceeds, or exactly where
+            ``configure(tokenizer=True)`` asks for it and the model's tokenizer is public.
         max_output_tokens: the cap on the answer; the model's own when left out.
         provider: who serves it; found from the model when left out.
         tier: the service tier: ``standard``, ``batch``, ``flex``, ``priority``.
@@ -411,7 +412,9 @@ def _call(
 ) -> Call:
     if (tokens is None) == (text is None):
         raise ConfigError("give either input_tokens= or text=")
-    tokens = len(text.encode("utf-8", "surrogatepass")) if text is not None else tokens
+    if text is not None:
+        count = state.exact_count(model)
+        tokens = len(text.encode("utf-8", "surrogatepass")) if count is None else count(text)
     _check_count("input_tokens", tokens)
     if max_output is not None:
         _check_count("max_output_tokens", max_output)

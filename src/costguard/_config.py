@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from ._settlements import OnAlert
 from ._setup import ARGUMENT, Arguments, Setup, resolve
 from ._shield import shielded
 from ._snapshot import load as load_prices
+from ._tokens import Count, Counter, Tokenizers, folders, for_ladders
 from .errors import ConfigError
 from .exporters import open_exporter
 from .exporters.run_log import RunLog
@@ -52,6 +54,7 @@ class Costguard:
         self.catalog = Catalog(_load_prices)
         self.patches = Patches(lambda: self._guard)
         self.executors = Executors()
+        self.tokenizers = Tokenizers(lambda: folders(os.environ, tempfile.gettempdir()))
         self.followers: list[Callable[[Guard], None]] = []
         self.setup: Setup | None = None
         self.settings = Settings()
@@ -85,6 +88,7 @@ class Costguard:
         loop_guard: LoopGuard | None = None,
         compression: Compression | None = None,
         on_compress: OnCompress | None = None,
+        tokenizer: bool | None = None,
     ) -> Guard:
         """Replace the current guard; see `costguard.configure`."""
         env = environment()
@@ -92,7 +96,7 @@ class Costguard:
         rungs = tuple(ladders)
         arguments = Arguments(
             budgets, ledger, exporters, tags, mode, on_unknown_price, journal, cache, rungs, loop_guard,
-            compression,
+            compression, tokenizer,
         )  # fmt: skip
         setup = resolve(arguments, env, file, self.assumed_exporters)
         _check_callable("on_alert", on_alert)
@@ -121,6 +125,7 @@ class Costguard:
             tiers=self._tiers(setup.ladders, on_downgrade),
             loop_guard=setup.loop_guard,
             compressor=_compressor(setup.compression, on_compress),
+            counter=self._counter(setup),
         )
         _price(self.catalog, file)
         self._take_over(guard, setup, file)
@@ -149,6 +154,16 @@ class Costguard:
         _check_callable("on_downgrade", on_downgrade)
         made = ladders_of(ladders)
         return Tiers(self.catalog, made, on_downgrade) if made else None
+
+    def _counter(self, setup: Setup) -> Counter | None:
+        if not setup.tokenizer:
+            return None
+        self.tokenizers.begin()
+        return for_ladders(self.tokenizers.counter, [ladder.models for ladder in ladders_of(setup.ladders)])
+
+    def exact_count(self, model: str) -> Count | None:
+        """What counts a model's tokens, once it was read; None where that cannot be done or is not asked for."""
+        return None if self.guard.counter is None else self.tokenizers.exact(model)
 
     @property
     def instrumented(self) -> bool:

@@ -33,6 +33,7 @@ VARIABLES: Final = (
     "COSTGUARD_RUN",
     "COSTGUARD_RUN_BUDGET",
     "COSTGUARD_TAGS",
+    "COSTGUARD_TOKENIZER",
 )
 """Every variable that is read, so that the others which look like one of ours can be told."""
 
@@ -52,6 +53,7 @@ class Environment:
         tags: ``COSTGUARD_TAGS``: ``team=web,tenant=acme``; ``COSTGUARD_ENVIRONMENT``: the ``environment`` tag.
         on_unknown_price: ``COSTGUARD_ON_UNKNOWN_PRICE``: ``estimate`` or ``raise``.
         executors: ``COSTGUARD_EXECUTORS``: as `instrument` takes it.
+        tokenizer: ``COSTGUARD_TOKENIZER``: whether inputs are counted exactly where that can be done.
         budget: ``COSTGUARD_BUDGET``: a limit on all calls, such as ``$5/day``, beside every other budget.
         home: ``COSTGUARD_HOME``: where costguard keeps what belongs to this machine, such as the key of fingerprints
             and updated prices.
@@ -69,6 +71,7 @@ class Environment:
     tags: Mapping[str, str]
     on_unknown_price: str | None
     executors: bool | None
+    tokenizer: bool | None
     budget: Budget | None
     home: Path
     run: Path | None
@@ -96,6 +99,7 @@ class Environment:
             tags=_tags(env),
             on_unknown_price=_choice(env, "COSTGUARD_ON_UNKNOWN_PRICE", UNKNOWN_PRICE),
             executors=_flag(env, "COSTGUARD_EXECUTORS"),
+            tokenizer=_flag(env, "COSTGUARD_TOKENIZER"),
             budget=_budget(env, "COSTGUARD_BUDGET"),
             home=home(env),
             run=Path(run) if run else None,

@@ -25,6 +25,7 @@ from ._meter import LINE_UP, SEND, Effect, Ending, Meter, Pause, Reserve, Settle
 from ._reservation import Plan, Wait
 from ._settlements import OnAlert, Seen, Settlements, event_of, kind_of
 from ._shield import log, shielded
+from ._tokens import Counter
 from ._types import Amendment, Balance, Call, Cost, CostEvent, Granted, Hold, Leg, Outcome, Refused, Usage
 from ._waiting import TaskPlace, ThreadPlace, Ticket, apause, pause
 from .errors import BudgetExceededError, LedgerUnavailableError, LoopDetectedError
@@ -72,6 +73,7 @@ class Guard:
         tiers: knows cheaper models, for budgets that are to be spared by them.
         loop_guard: stops a request that is sent again and again.
         compressor: makes prompts shorter; one with the defaults is made when a block asks for it.
+        counter: gives what counts the tokens of a model's input exactly, where that is asked for.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Guard:
         tiers: Tiers | None = None,
         loop_guard: LoopGuard | None = None,
         compressor: Compressor | None = None,
+        counter: Counter | None = None,
     ) -> None:
         self.catalog = catalog
         self.biller = Biller(catalog)
@@ -106,6 +109,7 @@ class Guard:
         self.tiers = tiers
         self.loop_guard = loop_guard
         self.compressor = compressor
+        self.counter = counter
         self.unmetered_calls: dict[str, int] = {}
         self._strict_prices = strict_prices
         self.journal = journal

@@ -65,12 +65,14 @@ def compress(
         phrases: filler to leave out of prose, or a mapping of phrases to what stands for them.
         keep_tokens: leave out the oldest turns until so many tokens are left.
         cached_tokens: input tokens that the last call of the conversation was billed as cached.
-        count: a tokenizer, such as ``lambda text: len(encoding.encode(text))``.
+        count: a tokenizer, such as ``lambda text: len(encoding.encode(text))``; left out, the model's own where
+            ``configure(tokenizer=True)`` asks for it and it is public.
 
     Raises:
         ConfigError: the prompt, a step or a phrase cannot be understood.
     """
-    counter = estimate_tokens if count is None else count
+    exact = count or (None if model is None else state.exact_count(model))
+    counter = exact or estimate_tokens
     made: Shortened = shorten(
         prompt, steps=steps, phrases=phrases, keep_tokens=keep_tokens, cached_tokens=cached_tokens, count=counter
     )
@@ -89,7 +91,7 @@ def compress(
         after=made.after,
         saved=saved,
         by_step=made.by_step,
-        estimated=count is None,
+        estimated=exact is None,
         left_alone=made.left_alone,
         notes=made.notes,
     )

@@ -34,6 +34,7 @@ def configure(
     loop_guard: LoopGuard | None = None,
     compression: Compression | None = None,
     on_compress: OnCompress | None = None,
+    tokenizer: bool | None = None,
 ) -> None:
     """Set costguard up anew: budgets, ledger, exporters. Calls in flight end in the books they began in.
 
@@ -62,6 +63,7 @@ def configure(
         compression: how prompts are made shorter, and for which features; blocks with ``budgeted(compress=True)`` have
             it too, and need no setting for what is safe.
         on_compress: called with a `Shortening` before a call is sent with a shorter prompt; returning False forbids it.
+        tokenizer: reserve for the tokens of a text, and not for its bytes, where the model's tokenizer is public.
 
     Raises:
         ConfigError: a setting is malformed; the message says what is allowed.
@@ -83,6 +85,7 @@ def configure(
         loop_guard=loop_guard,
         compression=compression,
         on_compress=on_compress,
+        tokenizer=tokenizer,
     )
 
 

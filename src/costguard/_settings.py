@@ -52,6 +52,7 @@ class Settings:
     tags: Mapping[str, str] = field(default_factory=dict)
     on_unknown_price: str | None = None
     executors: bool | None = None
+    tokenizer: bool | None = None
     cache: Mapping[str, Any] | None = None
     loop_guard: LoopGuard | None = None
     compression: Compression | None = None
@@ -248,6 +249,7 @@ FILE: Final = Table(
         "tags": Table("Attribution of every call that does not say otherwise.", {}, others=_TAGS.others),
         "on_unknown_price": Text("what happens to models without a price; estimate when left out", UNKNOWN_PRICE),
         "executors": Flag("whether work given to thread and process pools carries its attribution along"),
+        "tokenizer": Flag("whether inputs are counted exactly for models whose tokenizer is public (extra: tokens)"),
         "cache": CACHE,
         "loop_guard": LOOP_GUARD,
         "compression": COMPRESSION,

@@ -35,6 +35,7 @@ class Arguments:
     ladders: tuple[Any, ...] = ()
     loop_guard: LoopGuard | None = None
     compression: Compression | None = None
+    tokenizer: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Setup:
     ladders: tuple[Any, ...] = ()
     loop_guard: LoopGuard | None = None
     compression: Compression | None = None
+    tokenizer: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -103,6 +105,7 @@ def resolve(arguments: Arguments, env: Environment, file: Settings, assumed: tup
         ladders=_only(sources, "ladders", arguments.ladders or None, file.ladders or None, file.file) or (),
         loop_guard=_only(sources, "loop_guard", arguments.loop_guard, file.loop_guard, file.file),
         compression=_only(sources, "compression", arguments.compression, file.compression, file.file),
+        tokenizer=bool(first("tokenizer", default=False, argument=arguments.tokenizer)),
         sources=sources,
     )
 

@@ -81,6 +81,8 @@ class Request:
         stream: whether the answer is streamed.
         files: names and contents of multipart uploads.
         arguments: for ``function`` and ``iterator`` seams, the call's own positional arguments.
+        counter: gives what counts the tokens of a text for a model, None where only its bytes are a bound; absent
+            where exact counts are not asked for.
     """
 
     method: str = "POST"
@@ -90,6 +92,7 @@ class Request:
     stream: bool = False
     files: Any = None
     arguments: tuple[Any, ...] = ()
+    counter: Callable[[str], Callable[[str], int] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

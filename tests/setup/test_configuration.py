@@ -35,6 +35,7 @@ FULL: dict[str, Any] = {
     "tags": {"tenant": "acme"},
     "on_unknown_price": "raise",
     "executors": True,
+    "tokenizer": True,
     "cache": {
         "store": "memory://",
         "ttl": "10m",

@@ -81,6 +81,7 @@ def test_settings_are_told_with_where_they_come_from(
         ("journal", "none", "default"),
         ("on_unknown_price", "estimate", "default"),
         ("executors", "False", "default"),
+        ("tokenizer", "False", "default"),
     }
 
 

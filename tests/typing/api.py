@@ -70,6 +70,7 @@ assert_type(semantic.comparisons, list[costguard.Comparison])
 
 assert_type(costguard.compress("text", model="gpt-4o", phrases=["in order to"]), costguard.Compressed)
 costguard.configure(loop_guard=costguard.LoopGuard(3, "1m", features=["agent"]))
+costguard.configure(tokenizer=True)
 
 
 def shortens(shortening: costguard.Shortening) -> bool:

@@ -65,7 +65,8 @@ class Attempts:
         with shielded("meeting an attempt"):
             body = options.json_data
             streamed = options.url.endswith(_STREAMED) or (isinstance(body, dict) and body.get("stream") is True)
-            late = read(guard, self._provider, request_of(client, options, streamed), options, LateCarrier)
+            asked = request_of(client, options, streamed, guard)
+            late = read(guard, self._provider, asked, options, LateCarrier)
             if late is not None:
                 options.post_parser = late
             return late

@@ -89,7 +89,7 @@ class Funnel:
             options = kwargs["options"] if "options" in kwargs else args[1]
             if carried(options) is not None:
                 return None
-            request = request_of(client, options, bool(kwargs.get("stream")))
+            request = request_of(client, options, bool(kwargs.get("stream")), guard)
             carrier = read(guard, self._provider, request, options, Carrier, shortens=True)
             if carrier is not None and isinstance(carrier.meter, Meter):
                 guard.look_up(
@@ -162,7 +162,7 @@ class Funnel:
         if guard is None:
             return None
         # Another tool holds an older `request`, and something went round the attempts too: book the call all the same.
-        request = request_of(client, options, bool(kwargs.get("stream")))
+        request = request_of(client, options, bool(kwargs.get("stream")), guard)
         carrier = read(guard, self._provider, request, options, Carrier)
         if carrier is not None and isinstance(carrier.meter, Meter):
             guard.bypassed(self._provider.name)
@@ -268,7 +268,7 @@ class RetrievedAnswer:
                 self._guard.retrieved(self._retrieval.id, call, usages)
 
 
-def request_of(client: Any, options: Any, stream: bool) -> Request:
+def request_of(client: Any, options: Any, stream: bool, guard: Guard) -> Request:
     """What these options ask the provider for."""
     url = urlsplit(options.url)
     body = options.json_data
@@ -284,6 +284,7 @@ def request_of(client: Any, options: Any, stream: bool) -> Request:
         body=body,
         stream=stream,
         files=options.files,
+        counter=guard.counter,
     )
 
 

@@ -24,6 +24,7 @@ from ._checks import (
     safe,
 )
 from ._checks_sdks import beside, sdks
+from ._checks_tokens import tokenizers
 
 CHECKS: Final[tuple[Check, ...]] = (
     distribution,
@@ -34,6 +35,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     journal,
     exporters,
     catalog,
+    tokenizers,
     clock,
 )
 

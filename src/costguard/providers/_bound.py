@@ -14,6 +14,15 @@ FRAME: Final = 32
 TOOLS: Final = 512
 """Tokens granted once for the hidden prompt that explains how tools are called."""
 
+PER_LINE: Final = 3
+"""Tokens granted for each line of a tool's description, which models are given as a comment."""
+
+_TEXTS: Final = frozenset(
+    ("arguments", "content", "description", "input", "instructions", "output", "refusal", "text", "title")
+)
+"""Fields whose strings a model reads as they stand."""
+_UNREAD: Final = frozenset(("content", "role", "text", "type"))
+"""Fields of messages and their parts whose names no model reads: what they cost is granted for the list item."""
 _SCALARS: Final = frozenset((int, float, bool, type(None)))
 _SHORT: Final = 10 ** (PER_NODE - 1)
 """Whole numbers below this have fewer digits than the tokens granted for a list item."""
@@ -49,6 +58,10 @@ class Bound:
             # Not before: media met on the way has been added to it.
             self.units["input"] += tokens
 
+    def add_described(self, value: Any) -> None:
+        """Count tools or a schema in, which the model reads in another form."""
+        self.add(value)
+
     def unit(self, name: str, quantity: int) -> None:
         """Count `quantity` of a unit in."""
         self.units[name] = self.units.get(name, 0) + quantity
@@ -77,6 +90,9 @@ class Bound:
                 for name, quantity in media.items():
                     self.unit(name, quantity)
                 return PER_NODE
+        return self._fields(value)
+
+    def _fields(self, value: Mapping[str, Any]) -> int:
         measure = self._size
         return sum([PER_NODE + size(key) + measure(item) for key, item in value.items()])
 
@@ -92,6 +108,50 @@ class Bound:
             return self._object(fields(value))
         self.known = False
         return PER_NODE
+
+
+class CountedBound(Bound):
+    """A bound that counts the tokens of texts, for models whose tokenizer is public.
+
+    Only what the model reads as it stands in the request is counted. Every other string, such as an encrypted or coded
+    part whose tokens nobody can tell, is bounded by its bytes as before.
+
+    Args:
+        media, telling: as for `Bound`.
+        count: the tokens of a text, in no case more than its bytes.
+    """
+
+    def __init__(
+        self,
+        media: Callable[[Mapping[str, Any]], Mapping[str, int] | None],
+        telling: frozenset[str] | None,
+        count: Callable[[str], int],
+    ) -> None:
+        super().__init__(media, telling)
+        self._count = count
+        self._line = 0
+
+    def add_described(self, value: Any) -> None:
+        """Count tools or a schema in, which the model reads in another form: each line of a text with a mark."""
+        self._line = PER_LINE
+        self.add(value)
+        self._line = 0
+
+    def _size(self, value: Any) -> int:
+        return self._text(value) if type(value) is str else super()._size(value)
+
+    def _text(self, value: str) -> int:
+        count = self._count(value)
+        return min(size(value), count + self._line * value.count("\n")) if self._line else count
+
+    def _fields(self, value: Mapping[str, Any]) -> int:
+        tokens = 0
+        for key, item in value.items():
+            if self._line or key not in _UNREAD:
+                tokens += PER_NODE + size(key)
+            as_it_stands = type(item) is not str or key in _TEXTS
+            tokens += self._size(item) if as_it_stands else size(item)
+        return tokens
 
 
 class Unbounded(Exception):

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from .._hosts import host_provider
 from .._types import Call
 from ..ports import Reader, Reading, Request, Retrieval, Seam, Unmetered
-from ._bound import TOOLS, Bound, Unbounded
+from ._bound import TOOLS, Bound, CountedBound, Unbounded
 from ._fields import get, integer, items, positive, size, text
 from ._openai_media import ImageReader, SpeechReader, TranscriptionReader
 from ._openai_usage import ChatReader, ResponseReader, tier
@@ -36,6 +37,7 @@ _AUDIO_TOKENS_A_SECOND: Final = 20
 _AUDIO_TOKENS_A_CHARACTER: Final = 2
 _TOOL_RUNS: Final = 16
 """Runs of a hosted tool that a response without ``max_tool_calls`` is reserved for."""
+_OURS: Final = (None, "openai", "azure")
 _HOSTED: Final = ("web_search", "file_search", "code_interpreter", "mcp", "image_generation", "computer")
 
 
@@ -114,9 +116,11 @@ class OpenAI(Stainless):
 
     def _chat(self, request: Request) -> Call:
         body = request.body
-        bound = Bound(_media(text(body, "model")), _TELLING)
-        for field in ("messages", "tools", "functions", "response_format", "prediction"):
+        bound = _bound(request, _media(text(body, "model")), _TELLING)
+        for field in ("messages", "prediction"):
             bound.add(body.get(field))
+        for field in ("tools", "functions", "response_format"):
+            bound.add_described(body.get(field))
         if body.get("tools") or body.get("functions"):
             bound.unit("input", TOOLS)
         if body.get("web_search_options") is not None or "-search" in text(body, "model"):
@@ -132,16 +136,18 @@ class OpenAI(Stainless):
         )
 
     def _completion(self, request: Request) -> Call:
-        bound = Bound(_no_media, frozenset())
+        bound = _bound(request, _no_media, frozenset())
         bound.add(request.body.get("prompt"))
         bound.add(request.body.get("suffix"))
         return self._call(request, bound, "text_completion", cap="max_tokens", caps=("max_tokens",))
 
     def _response(self, request: Request) -> Call:
         body = request.body
-        bound = Bound(_media(text(body, "model")), _TELLING)
-        for field in ("input", "instructions", "tools", "text"):
+        bound = _bound(request, _media(text(body, "model")), _TELLING)
+        for field in ("input", "instructions"):
             bound.add(body.get(field))
+        for field in ("tools", "text"):
+            bound.add_described(body.get(field))
         if body.get("tools"):
             bound.unit("input", TOOLS)
         hosted = [tool for tool in items(body, "tools") if text(tool, "type").startswith(_HOSTED)]
@@ -162,7 +168,7 @@ class OpenAI(Stainless):
         return self._call(request, bound, "responses", cap="max_output_tokens", caps=("max_output_tokens",))
 
     def _embedding(self, request: Request) -> Call:
-        bound = Bound(_no_media, frozenset())
+        bound = _bound(request, _no_media, frozenset())
         value = request.body.get("input")
         if isinstance(value, list | tuple) and value and not isinstance(value[0], str):
             # Already tokens: one list of them, or several.
@@ -243,6 +249,18 @@ class OpenAI(Stainless):
             cap=cap,
             asks_for_usage=_must_ask(request, operation),
         )
+
+
+def _bound(
+    request: Request, media: Callable[[Mapping[str, Any]], Mapping[str, int] | None], telling: frozenset[str]
+) -> Bound:
+    """By tokens where a tokenizer is at hand, and where the model behind the name is OpenAI's: at its own hosts and
+    Azure's, or one that is not known, whose models are priced as OpenAI's too."""
+    if request.counter is not None and host_provider(request.host) in _OURS:
+        count = request.counter(text(request.body, "model"))
+        if count is not None:
+            return CountedBound(media, telling, count)
+    return Bound(media, telling)
 
 
 def _must_ask(request: Request, operation: str) -> bool:
