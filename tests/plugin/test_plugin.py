@@ -13,6 +13,8 @@ from costguard._budget import clean_tags
 from costguard.pytest_plugin._books import tag_of
 from costguard.testing.loopback import LoopbackProvider, Reply
 
+from . import warm
+
 pytest_plugins = ["pytester"]
 
 CALL = """
@@ -44,7 +46,7 @@ def run(pytester: pytest.Pytester, provider: LoopbackProvider, monkeypatch: pyte
         pytester.makepyfile(test_it="from helper import *\n" + dedent(code))
         pytester.makeconftest(dedent(conftest))
         pytester.makeini(f"[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n{ini}")
-        return pytester.runpytest_subprocess(*(f"-p{name}" for name in PLUGINS), *args)
+        return warm.run(pytester.path, [*(f"-p{name}" for name in PLUGINS), *args])
 
     return go
 
