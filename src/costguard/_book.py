@@ -22,6 +22,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
+from ._period import OF_RUN, PROCESS
 from ._terms import NONE, Terms, in_force
 from ._types import Balance, Crossing, Granted, Hold, Leg, Nano, Refusal, Refused
 
@@ -36,8 +37,8 @@ class State(Enum):
 
 
 class Row(NamedTuple):
-    """The books of one window: nano-dollars spent and held, the highest alert mark sent, when it is forgotten, and the
-    leg that it was last held on."""
+    """The books of one window: nano-dollars spent and held, the highest alert mark sent, when it is forgotten (of a
+    run, later with each call), and the leg that it was last held on."""
 
     spent: Nano = 0
     held: Nano = 0
@@ -71,6 +72,11 @@ AllTerms: TypeAlias = Mapping[str, Terms]
 
 EMPTY: Final = Row()
 
+RUN_KEPT: Final = 86400.0
+"""Seconds that the books of a run are kept after the lease of its last call."""
+PROCESS_KEPT: Final = 366 * 86400.0
+"""The same of the run that a process is as a whole: longer than any process lives without a call."""
+
 
 class IdempotencyConflictError(Exception):
     """An operation was repeated with other figures under the same id: a bug in the caller, never silently taken."""
@@ -99,7 +105,7 @@ def reserve(books: Books, entries: Entries, hold: Hold, terms: AllTerms = NONE) 
     refusals = tuple(refusals_of(books, hold.legs, hold.amount, terms, hold.at))
     if refusals:
         return Step(Refused(refusals), _NO_ROWS)
-    return Step(_GRANTED, dict(_held(books, hold.legs, hold.amount, newest=True)), Entry(hold, hold.amount))
+    return Step(_GRANTED, dict(_held(books, hold, hold.amount, newest=True)), Entry(hold, hold.amount))
 
 
 def extend(books: Books, entries: Entries, id: str, amount: Nano, terms: AllTerms = NONE) -> Step:
@@ -112,7 +118,7 @@ def extend(books: Books, entries: Entries, id: str, amount: Nano, terms: AllTerm
     if refusals:
         return Step(Refused(refusals), _NO_ROWS)
     bigger = replace(entry.hold, amount=entry.hold.amount + amount)
-    return Step(_GRANTED, dict(_held(books, entry.hold.legs, amount)), entry._replace(hold=bigger))
+    return Step(_GRANTED, dict(_held(books, entry.hold, amount)), entry._replace(hold=bigger))
 
 
 def settle(books: Books, entries: Entries, id: str, actual: Nano, terms: AllTerms = NONE) -> Step:
@@ -177,7 +183,7 @@ def windows(books: Books, terms: AllTerms, at: float) -> list[Balance]:
     present: dict[WindowKey, Leg] = {}
     for (budget, window), row in books.items():
         leg = row.leg
-        if leg is None or window.startswith("run:") or (row.ends is not None and row.ends <= at):
+        if leg is None or window.startswith(OF_RUN) or (row.ends is not None and row.ends <= at):
             continue
         if not leg.slots:
             present[budget, window] = leg
@@ -262,13 +268,16 @@ def _spent_and_fired(books: Books, leg: Leg, row: Row) -> tuple[Nano, float]:
     return sum(amounts[first : first + leg.slots + 1]), max([one.fired for one in rows])
 
 
-def _held(
-    books: Books, legs: tuple[Leg, ...], amount: Nano, *, newest: bool = False
-) -> Iterator[tuple[WindowKey, Row]]:
-    for leg in legs:
-        row = books.get((leg.budget, leg.window)) or Row(ends=_forgotten(leg))
+def _held(books: Books, hold: Hold, amount: Nano, *, newest: bool = False) -> Iterator[tuple[WindowKey, Row]]:
+    for leg in hold.legs:
+        row = books.get((leg.budget, leg.window))
+        ends = _forgotten(leg, hold) if row is None or leg.ends is None else row.ends
+        if row is None:
+            row = EMPTY
+        elif row.ends is not None and ends is not None and row.ends > ends:
+            ends = row.ends
         known = leg if newest else row.leg
-        yield (leg.budget, leg.window), Row(row.spent, row.held + amount, row.fired, row.ends, known)
+        yield (leg.budget, leg.window), Row(row.spent, row.held + amount, row.fired, ends, known)
 
 
 def _end(books: Books, entry: Entry, to: State, actual: Nano, terms: AllTerms) -> Step:
@@ -298,7 +307,7 @@ def _booked(books: Books, entry: Entry, added: Nano, terms: AllTerms) -> tuple[G
         if row is None:
             if entry.state is not State.OPEN:
                 continue  # the window is over and forgotten: there is nothing left to correct
-            row = Row(ends=_forgotten(leg))
+            row = Row(ends=_forgotten(leg, entry.hold))
         leg, _ = in_force(leg, terms, entry.hold.at)
         spent, fired = _spent_and_fired(books, leg, row)
         total = spent + added
@@ -308,8 +317,17 @@ def _booked(books: Books, entry: Entry, added: Nano, terms: AllTerms) -> tuple[G
     return (Granted(tuple(crossings)) if crossings else _GRANTED), rows
 
 
-def _forgotten(leg: Leg) -> float | None:
-    """When a window's row can no longer matter: at its end, or for a slot once no rolling window reaches it."""
-    if leg.ends is None:
+def _forgotten(leg: Leg, hold: Hold) -> float | None:
+    """When a window's row can no longer matter: at its end, for a slot once no rolling window reaches it, and for a run
+    some time after its last call; that in whole hours, so that the calls of an hour write the same."""
+    if leg.ends is not None:
+        return leg.ends + leg.slots * (leg.ends - leg.starts)
+    kept = kept_of_run(leg)
+    return None if kept is None else ((hold.expires + kept) // 3600 + 1) * 3600
+
+
+def kept_of_run(leg: Leg) -> float | None:
+    """How long the books of a run are kept after the lease of its last call; None where a leg is of no run."""
+    if not leg.window.startswith(OF_RUN):
         return None
-    return leg.ends + leg.slots * (leg.ends - leg.starts)
+    return PROCESS_KEPT if leg.window.startswith(PROCESS, len(OF_RUN)) else RUN_KEPT

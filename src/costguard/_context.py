@@ -9,13 +9,58 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
+from weakref import WeakValueDictionary
 
 from ._budget import Budget
+from ._period import PROCESS
 
 CacheWish = bool | float | None
 
-PROCESS_RUN: Final = uuid.uuid4().hex
-"""The run that calls outside any block belong to."""
+
+class Run(str):
+    """A run's id. As long as something holds on to it a call of that run may still come."""
+
+    __slots__ = ("__weakref__",)
+
+
+class Runs:
+    """The runs that began in this process, or came to it.
+
+    Attributes:
+        travelled: whether one ever went to another process or came from one. Whether it is over cannot be known here
+            from then on, since it may come back.
+    """
+
+    def __init__(self) -> None:
+        self.travelled = False
+        self._mark = uuid.uuid4().hex[:12]
+        self._alive: WeakValueDictionary[str, Run] = WeakValueDictionary()
+
+    def forked(self) -> None:
+        """In a child that was forked: it knows only of its own."""
+        self._mark = uuid.uuid4().hex[:12]
+
+    def begin(self) -> Run:
+        """Begin one."""
+        return self.arrived(self._mark + uuid.uuid4().hex[12:])
+
+    def arrived(self, id: str) -> Run:
+        """The run of this id."""
+        return self._alive.setdefault(id, Run(id))
+
+    def alive(self, id: str) -> bool:
+        """Whether a call of this run may come, from what this process knows."""
+        return id in self._alive
+
+    def over(self, id: str) -> bool:
+        """Whether no call of this run can come any more."""
+        return id.startswith(self._mark) and not self.travelled and id not in self._alive
+
+
+runs: Final = Runs()
+
+PROCESS_RUN: Final = runs.arrived(f"{PROCESS}{uuid.uuid4().hex}")
+"""The run that calls outside any block belong to. Its name says that it lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +80,8 @@ class Scope:
     """
 
     tags: Mapping[str, str] = field(default_factory=dict)
-    enclosing: tuple[tuple[Budget, str], ...] = ()
-    run: str = PROCESS_RUN
+    enclosing: tuple[tuple[Budget, Run], ...] = ()
+    run: Run = PROCESS_RUN
     parent: Scope | None = None
     block: object = field(default=None, repr=False, compare=False)
     own: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -47,8 +92,9 @@ class Scope:
         if self is NOWHERE:
             return "NOWHERE"
         # To another process goes what its calls belong to, and not the blocks here that nothing there can leave.
-        enclosing = tuple((_portable(budget), run) for budget, run in self.enclosing)
-        return _arrived, (dict(self.tags), enclosing, self.run)
+        runs.travelled = True
+        enclosing = tuple((_portable(budget), str(run)) for budget, run in self.enclosing)
+        return _arrived, (dict(self.tags), enclosing, str(self.run))
 
 
 NOWHERE: Final = Scope()
@@ -56,7 +102,9 @@ NOWHERE: Final = Scope()
 
 
 def _arrived(tags: dict[str, str], enclosing: tuple[tuple[Budget, str], ...], run: str) -> Scope:
-    return Scope(MappingProxyType(tags), enclosing, run)
+    runs.travelled = True
+    inside = tuple((budget, runs.arrived(own)) for budget, own in enclosing)
+    return Scope(MappingProxyType(tags), inside, runs.arrived(run))
 
 
 def _portable(budget: Budget) -> Budget:
@@ -84,7 +132,7 @@ def enter(
 ) -> Scope:
     """Make a scope inside the current one the current one, and return it."""
     outer = _current.get()
-    run = uuid.uuid4().hex
+    run = runs.begin()
     scope = _inside(outer, tags, tuple((budget, run) for budget in budgets), run, block, cache, compress)
     _current.set(scope)
     return scope
@@ -118,8 +166,8 @@ def leave(block: object = None) -> None:
 def _inside(
     outer: Scope,
     tags: Mapping[str, str],
-    budgets: tuple[tuple[Budget, str], ...],
-    run: str,
+    budgets: tuple[tuple[Budget, Run], ...],
+    run: Run,
     block: object,
     cache: CacheWish,
     compress: bool | None,

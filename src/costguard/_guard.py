@@ -182,7 +182,7 @@ class Guard:
             warn=self._warn,
             forecast=self.settlements.habits.forecast(kind_of(call, scope.tags)),
             again=lambda: self.admission.legs(scope, self.clock()),
-            run=scope.run,
+            run=str(scope.run),
             fingerprint=self._fingerprint(sdk, request),
         )
         if self.tiers is not None and request is not None and swaps:

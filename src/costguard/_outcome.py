@@ -38,4 +38,4 @@ def outcome(name: str, *, value: Any = 0, **tags: str) -> None:
             log.warning("outcome %r goes nowhere: configure(journal=...) or COSTGUARD_JOURNAL says where to", name)
         return
     with shielded("recording an outcome"):
-        guard.journal.record(Result(ids(), guard.clock(), name, worth, told, scope.run))
+        guard.journal.record(Result(ids(), guard.clock(), name, worth, told, str(scope.run)))

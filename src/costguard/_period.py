@@ -17,6 +17,11 @@ Kind = Literal["hour", "day", "week", "month", "year", "rolling", "lifetime", "r
 ROLLING_SLOTS: Final = 60
 """Slots a rolling window is counted in. The oldest is counted whole, so every exact window stays under the limit."""
 
+OF_RUN: Final = "run:"
+"""How the names of the windows of single runs begin. Such a run has no end that a ledger could know."""
+PROCESS: Final = "process-"
+"""How the name of a run begins that lasts as long as its process."""
+
 _WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _WORDS: Final[dict[str, Kind]] = {
     **dict.fromkeys(("hour", "hourly"), "hour"),
@@ -114,7 +119,7 @@ class Period:
             case "lifetime":
                 return Window("lifetime")
             case "run":
-                return Window(f"run:{run}")
+                return Window(f"{OF_RUN}{run}")
             case "rolling":
                 return self._slot(at)
             case _:

@@ -157,6 +157,7 @@ class Settlements:
                     self.crossed(granted)
                 # What another process decided on and did not live to send, or this one without hearing of it.
                 self._send(self._ledger.undelivered(at))
+                self.local.reap(at)
 
         self._book(deed)
 

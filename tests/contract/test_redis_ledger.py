@@ -189,6 +189,22 @@ def test_slots_that_no_rolling_window_reaches_are_deleted(redis_url: str) -> Non
     ledger.close()
 
 
+def test_a_run_that_goes_on_while_the_reaper_looks_is_kept(redis_url: str) -> None:
+    """Between the reaper's look and its deed a call came and was settled."""
+    ledger = RedisLedger(redis_url, namespace=fresh(), clock="client")
+    leg, late = Leg("b", "run:1", 100), 4 * 86_400.0
+    ledger.reserve(Hold("a", 60, (leg,), 10.0))
+    ledger.settle("a", 60)
+    (member,) = command(redis_url, "ZRANGE", f"{ledger._prefix}windows", 0, -1)
+    ledger.reserve(Hold("b", 30, (leg,), late))
+    ledger.settle("b", 30)
+    assert 0 == ledger._forget([member], repr(late))
+    assert 90 == ledger.balances([leg])[0].spent
+    assert 1 == ledger._forget([member], repr(late + 2 * 86_400))
+    assert 0 == ledger.balances([leg])[0].spent
+    ledger.close()
+
+
 def test_a_long_list_of_leases_is_charged_in_one_go(redis_url: str) -> None:
     """More than fit in one round trip of the reaper."""
     ledger = RedisLedger(redis_url, namespace=fresh(), clock="client")

@@ -75,7 +75,7 @@ def redis() -> Iterator[Store]:
                         row = client.hmget(key, "state", "amount", "booked")
                         holds.append((name.removeprefix("hold:"), row[0], int(row[1]), int(row[2])))
                     elif name.startswith("w:"):
-                        _, _, budget, window = name.split(":")
+                        _, _, budget, window = name.split(":", 3)
                         spent, held = client.hmget(key, "p", "h")
                         windows.append((budget, window, int(spent or 0), int(held or 0)))
             return _kept(windows, holds)

@@ -17,7 +17,7 @@ from costguard.ports import Ledger
 
 from .check import NEVER, Operation, Window
 
-LIMITS: Final[dict[str, int | None]] = {"tight": 400, "wide": 900, "watched": None}
+LIMITS: Final[dict[str, int | None]] = {"tight": 400, "wide": 900, "watched": None, "once": 600}
 LENGTH: Final = 1.5
 """Seconds of a window: short, so that there is always room to fight over."""
 LEASE: Final = 100_000.0
@@ -119,7 +119,7 @@ class Client:
     def _windows(self) -> list[Window]:
         now = f"{time.monotonic() // LENGTH:.0f}"
         budgets = [budget for budget in LIMITS if self._dice.random() < 0.7]
-        return [(budget, now) for budget in budgets or ["tight"]]
+        return [(budget, f"run:{now}" if budget == "once" else now) for budget in budgets or ["tight"]]
 
     def _write(self, line: dict[str, Any]) -> None:
         os.write(self._log, json.dumps(line).encode() + b"\n")

@@ -178,7 +178,8 @@ class HoldsWhatFits(MemoryLedger):
         reply = super().reserve(hold)
         if isinstance(reply, Refused):
             tight = {refusal.leg for refusal in reply.refusals}
-            rows = dict(_book._held(self._state, tuple(leg for leg in hold.legs if leg not in tight), hold.amount))
+            roomy = tuple(leg for leg in hold.legs if leg not in tight)
+            rows = dict(_book._held(self._state, replace(hold, legs=roomy), hold.amount))
             self._state.update(rows)
         return reply
 
@@ -441,6 +442,17 @@ class ForgetsTooEarly(MemoryLedger):
         replies = super().reap(now)
         for key, row in list(self._state.items()):
             if isinstance(row, Row) and key[0] == "rolling" and not row.held and (int(key[1]) + 1) * 4 < now:
+                del self._state[key]
+        return replies
+
+
+class ForgetsRunsInUse(MemoryLedger):
+    """Takes a run for over when no call of it is under way."""
+
+    def reap(self, now: float) -> Sequence[Granted]:
+        replies = super().reap(now)
+        for key, row in list(self._state.items()):
+            if isinstance(row, Row) and key[1].startswith("run:") and not row.held:
                 del self._state[key]
         return replies
 

@@ -65,7 +65,7 @@ def story(seed: int, steps: int) -> Story:
     weights |= {name: weight for name, weight in faults.items() if dice.random() < 0.7}
     fates = [7, *(dice.choice((0, 1, 3)) for _ in FATES[1:])]
     amounts = AMOUNTS if dice.random() < 0.7 else (dice.choice(AMOUNTS[1:]),)
-    every = 31
+    every = 63
     actions = []
     for _ in range(steps):
         (kind,) = dice.choices(list(weights), list(weights.values()))

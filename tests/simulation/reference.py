@@ -12,7 +12,7 @@ from costguard.testing.books import Kept, Model
 Reached: TypeAlias = tuple[str, str, float, Nano]
 
 REMEMBERED = 86_400
-"""Seconds after the end of its lease in which an ended hold is remembered for sure."""
+"""Seconds after the end of its lease in which an ended hold is remembered for sure, and the run it was made in."""
 
 
 class Violation(AssertionError):
@@ -31,10 +31,14 @@ class Reference:
         self.keep = keep
         self.reaped = float("-inf")
         self.told: set[tuple[str, str, float]] = set()
+        self.runs: dict[tuple[str, str], float] = {}
+        self.lost: set[tuple[str, str]] = set()
 
     def counts(self, leg: Leg) -> bool:
         """Whether a window is certain not to be forgotten."""
-        return leg.ends is None or leg.ends + self.keep >= self.reaped
+        if leg.ends is None:
+            return (leg.budget, leg.window) not in self.lost
+        return leg.ends + self.keep >= self.reaped
 
     def forgettable(self, id: str) -> bool:
         """Whether a ledger may have forgotten this hold, so that nothing is promised of it."""
@@ -59,6 +63,8 @@ class Reference:
             expect(reply == Granted(), f"a repeated reservation was answered with {reply}")
         elif self._answered(hold, hold.amount, reply):
             self.model.add(hold)
+            for key in [(leg.budget, leg.window) for leg in hold.legs if leg.window.startswith("run:")]:
+                self.runs[key] = max(hold.expires, self.runs.get(key, 0.0))
 
     def _extend(self, id: str, amount: Nano, reply: object) -> None:
         kept = self._known(id, reply)
@@ -127,6 +133,7 @@ class Reference:
             kept.state, kept.booked = "expired", kept.amount
         self._compare(marked, told)
         self.reaped = max(self.reaped, now)
+        self.lost |= {key for key, last in self.runs.items() if last + REMEMBERED < now}
 
     # -- what replies must be
 

@@ -40,8 +40,9 @@ def _budgets() -> tuple[Callable[[float], Leg], ...]:
         budget(60 * nano, name="watched", period="hour", enforcement="soft", alert_at=(50, 100)),
         budget(400 * nano, name="monthly", period="month", timezone="Europe/Berlin", alert_at=(80,)),
         budget(900 * nano, name="total", period="lifetime", alert_at=(25, 50, 99.9)),
+        budget(300 * nano, name="once", period="run", alert_at=(50,)),
     ]
-    return (*[lambda at, one=one: one.leg({"user": "ada"}, at, "") for one in calendar], _rolling)
+    return (*[lambda at, one=one: one.leg({"user": "ada"}, at, f"{at // 43_200:.0f}") for one in calendar], _rolling)
 
 
 def _rolling(at: float) -> Leg:
@@ -51,7 +52,7 @@ def _rolling(at: float) -> Leg:
 
 
 BUDGETS: Final = _budgets()
-NAMES: Final = ("every daily", "every daily, user=ada", "watched", "monthly", "total", "rolling")
+NAMES: Final = ("every daily", "every daily, user=ada", "watched", "monthly", "total", "once", "rolling")
 """What can be amended: each budget, and that of one user."""
 KINDS: Final[tuple[Any, ...]] = ("limit", "top-up", "pause", "resume", "resume", "limit")
 

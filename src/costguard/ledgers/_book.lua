@@ -2,9 +2,9 @@
 --
 -- KEYS: meta, leases, windows, terms, alerts, hold, and then the window of each leg, all in one hash slot.
 -- Each leg is told in one argument, as `_redis_told` writes it: its limit, 1 when it is hard, how many slots it is
--- counted in and which this is (0 0 for a calendar window), when it can be forgotten (- for never), and its marks, each
--- as percent, nano-dollars and ten-thousandths of a percent. After all of them come, for each, the names of its budget
--- and of its group.
+-- counted in and which this is (0 0 for a calendar window), when it can be forgotten (- for never, +86400 for a run: so
+-- long after the lease of its last call), and its marks, each as percent, nano-dollars and ten-thousandths of a
+-- percent. After all of them come, for each, the names of its budget and of its group.
 -- The hold keeps the legs whole, as JSON, and a digest of it, which says whether a client told of the same legs.
 -- A window is a hash: p spent, h held, f the highest mark told. The slots of a rolling budget share one hash, with the
 -- slot's number behind each of the three names, and `last` for the newest slot. `n` and `leg` are the limit and the
@@ -79,7 +79,8 @@ local function legs_from(first, at)
       string.match(ARGV[first + index - 1], '^(%S+) (%S+) (%S+) (%S+) (%S+)(.*)$')
     legs[index] = {
       key = KEYS[BEFORE + index], limit = tonumber(limit), hard = hard == '1', slots = tonumber(slots), told = limit,
-      slot = tonumber(slot), suffix = slots == '0' and '' or slot, ends = tonumber(ends), marks = marks,
+      slot = tonumber(slot), suffix = slots == '0' and '' or slot, marks = marks,
+      ends = tonumber(ends), kept = tonumber(string.match(ends, '^%+(%d+)$')),
     }
   end
   amend(legs, first + #legs, at)
@@ -197,8 +198,24 @@ local function refusals(legs, rows, amount)
   return found
 end
 
+-- When the lease of an open hold is over.
+local function lease_of(id)
+  return tonumber(redis.call('ZSCORE', LEASES, id) or clock())
+end
+
+-- Note until when a run is kept, by the lease of a call in it; in whole hours, so that it seldom changes. The reaper
+-- keeps every window for `keep` after that, and a run needs no more than its own time.
+local function renewed(leg, lease, keep)
+  local until_then = (math.floor((lease + leg.kept) / 3600) + 1) * 3600
+  local score = string.format('%.17g', until_then - keep)
+  if redis.call('ZADD', WINDOWS, 'GT', 'CH', score, 'w' .. leg.key) > 0 then
+    redis.call('EXPIRE', leg.key, math.ceil(math.max(0, until_then - clock()) + 86400))
+  end
+end
+
 -- Note when a new window can be forgotten: at its end, or for a slot once no rolling window reaches it.
-local function noted(leg, keep)
+local function noted(leg, lease, keep)
+  if leg.kept then return renewed(leg, lease, keep) end
   if leg.slots > 0 then
     local newest = tonumber(redis.call('HGET', leg.key, 'last') or -1)
     redis.call('HSET', leg.key, 'last', string.format('%d', math.max(newest, leg.slot)))
@@ -210,9 +227,9 @@ local function noted(leg, keep)
   redis.call('EXPIRE', leg.key, math.ceil(math.max(0, leg.ends - clock()) + keep + 86400))
 end
 
-local function hold(legs, rows, amount, keep)
+local function hold(legs, rows, amount, lease, keep)
   for index, leg in ipairs(legs) do
     redis.call('HINCRBY', leg.key, 'h' .. leg.suffix, amount)
-    if not rows[index].known then noted(leg, keep) end
+    if leg.kept or not rows[index].known then noted(leg, lease, keep) end
   end
 end

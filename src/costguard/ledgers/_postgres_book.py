@@ -68,6 +68,11 @@ MIGRATIONS: Final = (
             spent bigint NOT NULL, leg text NOT NULL, until float8, PRIMARY KEY (budget, "window", percent)
         )""",
     ),
+    (
+        # The books of single runs had no end before; those that are still used get one at their next call.
+        """UPDATE {schema}.windows SET ends = extract(epoch FROM now()) + 366 * 86400.0
+        WHERE ends IS NULL AND "window" LIKE 'run:%'""",
+    ),
 )
 """Each is applied once, in order; the table ``migrations`` tells which were. Never edit one: add another."""
 
@@ -76,7 +81,7 @@ _ENTRY: Final = "SELECT state, amount, first, booked, expires, legs, adjusted, a
 _WRITE_ROWS: Final = """
     INSERT INTO {schema}.windows AS known (budget, "window", spent, held, fired, ends, leg) VALUES {rows}
     ON CONFLICT (budget, "window") DO UPDATE SET spent = excluded.spent, held = excluded.held,
-        fired = excluded.fired, leg = coalesce(excluded.leg, known.leg)"""
+        fired = excluded.fired, ends = excluded.ends, leg = coalesce(excluded.leg, known.leg)"""
 _ADD: Final = """
     INSERT INTO {schema}.holds (id, state, amount, first, booked, expires, legs, at)
     VALUES ({id}, '{state}', {amount}, {first}, {booked}, {expires}, {legs}, {at})"""
@@ -104,15 +109,15 @@ _HAND_OUT: Final = """
 _DELIVERED: Final = 'DELETE FROM {schema}.alerts WHERE (budget, "window", percent) IN ({alerts})'
 _OVERDUE: Final = """
     SELECT id FROM {schema}.holds WHERE state = 'open' AND expires <= {now} ORDER BY expires LIMIT {limit}"""
-_FORGET: Final = (
-    """DELETE FROM {schema}.holds WHERE id IN (
+_FORGET: Final = """
+    DELETE FROM {schema}.windows WHERE (budget, "window") IN (
+        SELECT budget, "window" FROM {schema}.windows WHERE ends < {over} AND held = 0 FOR UPDATE SKIP LOCKED
+    )"""
+_FORGET_HOLDS: Final = """
+    DELETE FROM {schema}.holds WHERE id IN (
         SELECT id FROM {schema}.holds WHERE state <> 'open' AND expires < {long_ago} LIMIT {limit}
         FOR UPDATE SKIP LOCKED
-    )""",
-    """DELETE FROM {schema}.windows WHERE (budget, "window") IN (
-        SELECT budget, "window" FROM {schema}.windows WHERE ends < {over} AND held = 0 FOR UPDATE SKIP LOCKED
-    )""",
-)
+    ) RETURNING 1"""
 """What another step has in hand is skipped: waiting for it in no particular order could wait for ever."""
 
 
@@ -254,10 +259,10 @@ class PostgresTransaction:
         """Open holds whose lease was over at `now`."""
         return [_plain(id) for (id,) in self._ask(_OVERDUE, now=_float(now), limit=limit)]
 
-    def forget(self, now: float, keep: float, limit: int) -> None:
-        """Delete windows that were over `keep` seconds ago and holds that ended long ago."""
-        for statement in _FORGET:
-            self._queue(statement, over=_float(now - keep), long_ago=_float(now - REMEMBERED), limit=limit)
+    def forget(self, now: float, keep: float, limit: int) -> int:
+        """Delete windows that were over `keep` seconds ago, and so many holds that ended long ago."""
+        self._queue(_FORGET, over=_float(now - keep))
+        return len(self._ask(_FORGET_HOLDS, long_ago=_float(now - REMEMBERED), limit=limit))
 
     def commit(self) -> None:
         """Make it all true at once."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 from hashlib import sha1
 from typing import NamedTuple
 
-from .._book import Row, WindowKey
+from .._book import Row, WindowKey, kept_of_run
 from .._terms import parts, with_limit
 from .._types import Crossing, Leg
 from ._records import leg_as_json, leg_from_json, legs_from_json
@@ -99,7 +99,11 @@ def _plain(leg: Leg) -> Leg:
 
 def _figures(leg: Leg) -> str:
     """One leg in a word for each figure; see ``_book.lua``."""
-    ends = "-" if leg.ends is None else repr(float(leg.ends + leg.slots * (leg.ends - leg.starts)))
+    if leg.ends is not None:
+        ends = repr(float(leg.ends + leg.slots * (leg.ends - leg.starts)))
+    else:
+        kept = kept_of_run(leg)
+        ends = "-" if kept is None else f"+{kept:.0f}"
     slot = int(leg.window) if leg.slots else 0
     marks = [f"{percent!r} {nano} {parts(percent)}" for percent, nano in leg.marks]
     return " ".join([f"{leg.limit} {leg.hard:d} {leg.slots} {slot} {ends}", *marks])

@@ -53,6 +53,11 @@ MIGRATIONS: Final = (
             leg TEXT NOT NULL, until REAL, PRIMARY KEY (budget, window, percent)
         ) WITHOUT ROWID""",
     ),
+    (
+        # The books of single runs had no end before; those that are still used get one at their next call.
+        "UPDATE windows SET ends = strftime('%s', 'now') + 366 * 86400.0 WHERE ends IS NULL AND window LIKE 'run:%'",
+        "CREATE INDEX windows_ends ON windows (ends) WHERE ends IS NOT NULL",
+    ),
 )
 """Each is applied once, in order; ``PRAGMA user_version`` tells how many were. Never edit one: add another."""
 
@@ -137,7 +142,7 @@ class SQLiteTransaction:
         self._run_each(
             "INSERT INTO windows (budget, window, spent, held, fired, ends, leg) VALUES (?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (budget, window) DO UPDATE SET spent = excluded.spent, held = excluded.held,"
-            " fired = excluded.fired, leg = coalesce(excluded.leg, leg)",
+            " fired = excluded.fired, ends = excluded.ends, leg = coalesce(excluded.leg, leg)",
             [
                 (*key, row.spent, row.held, row.fired, row.ends, row.leg and leg_text(row.leg))
                 for key, row in step.rows.items()
@@ -180,13 +185,14 @@ class SQLiteTransaction:
         query = "SELECT id FROM holds WHERE state = 'open' AND expires <= ? ORDER BY expires LIMIT ?"
         return [record["id"] for record in self._run(query, (now, limit))]
 
-    def forget(self, now: float, keep: float, limit: int) -> None:
-        """Delete windows that were over `keep` seconds ago and holds that ended long ago."""
-        self._run(
+    def forget(self, now: float, keep: float, limit: int) -> int:
+        """Delete windows that were over `keep` seconds ago, and so many holds that ended long ago."""
+        holds = self._run(
             "DELETE FROM holds WHERE id IN (SELECT id FROM holds WHERE state != 'open' AND expires < ? LIMIT ?)",
             (now - REMEMBERED, limit),
         )
         self._run("DELETE FROM windows WHERE ends < ? AND held = 0", (now - keep,))
+        return holds.rowcount
 
 
 def migrate(connection: sqlite3.Connection) -> None:

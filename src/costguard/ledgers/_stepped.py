@@ -7,7 +7,7 @@ hold a step needs, locked against every other process, and writes back what the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from .._book import (
     Entry,
@@ -39,6 +39,9 @@ RECENT = 4096
 """Holds of this process whose legs are at hand."""
 BATCH = 200
 """Holds that are charged, and rows that are forgotten, in one transaction of the reaper."""
+
+ROUNDS: Final = 50
+"""Transactions of the reaper that only forget, at most, before it lets others work."""
 
 
 class Transaction(Protocol):
@@ -91,8 +94,9 @@ class Transaction(Protocol):
         """Open holds whose lease was over at `now`."""
         ...
 
-    def forget(self, now: float, keep: float, limit: int) -> None:
-        """Delete windows that were over `keep` seconds ago and holds that ended long ago."""
+    def forget(self, now: float, keep: float, limit: int) -> int:
+        """Delete windows that were over `keep` seconds ago, and holds that ended long ago; say how many of these."""
+        ...
 
 
 class SteppedLedger:
@@ -183,7 +187,9 @@ class SteppedLedger:
                     continue  # another process charged it, so long after its lease that it was forgotten at once
             if len(overdue) < BATCH:
                 break
-        self._transact(lambda store: store.forget(now, self._keep, BATCH))
+        for _ in range(ROUNDS):
+            if self._transact(lambda store: store.forget(now, self._keep, BATCH)) < BATCH:
+                break
         return charged
 
     def undelivered(self, now: float) -> Sequence[Crossing]:

@@ -49,7 +49,7 @@ for index, leg in ipairs(legs) do
     redis.call('HINCRBY', leg.key, 'p' .. leg.suffix, whole(added))
     -- A window that is not there any more holds nothing to give back.
     redis.call('HINCRBY', leg.key, 'h' .. leg.suffix, row.known and freed or '0')
-    if not row.known then noted(leg, keep) end
+    if not row.known then noted(leg, lease_of(id), keep) end
   end
 end
 redis.call('HSET', HOLD, 'state', to, 'booked', actual)

@@ -25,7 +25,9 @@ from .._book import (
     settle,
     windows,
 )
+from .._context import runs
 from .._outbox import PATIENCE, Pending, key_of, take_over
+from .._period import OF_RUN
 from .._terms import PLAIN, Terms, amend, check
 from .._types import Amendment, Balance, Crossing, Granted, Hold, Leg, Nano, Refused
 
@@ -130,9 +132,7 @@ class MemoryLedger:
                     self._apply(id, step)
                     granted.append(_granted(step))
                 heapq.heappop(self._leases)
-            at = now - self._keep
-            for key in [key for key, row in self._state.items() if isinstance(row, Row) and _over(row, at)]:
-                del self._state[key]
+            self._forget_windows(now)
         return granted
 
     def undelivered(self, now: float) -> Sequence[Crossing]:
@@ -175,6 +175,13 @@ class MemoryLedger:
             # With many calls in flight the list stays long; it is gone through again when it has doubled.
             self._prune_at = max(2 * KEPT, 2 * len(self._leases))
 
+    def _forget_windows(self, now: float) -> None:
+        at = now - self._keep
+        rows = [(key, row) for key, row in self._state.items() if isinstance(row, Row) and not row.held]
+        for key, row in rows:
+            if _over(key[1], row, at):
+                del self._state[key]
+
     def _is_open(self, id: str) -> bool:
         entry: Entry | None = self._state.get(id)
         return entry is not None and entry.state is State.OPEN
@@ -196,8 +203,15 @@ class MemoryLedger:
             self._ended.append(id)
 
 
-def _over(row: Row, now: float) -> bool:
-    return row.ends is not None and row.ends < now and not row.held
+def _over(window: str, row: Row, now: float) -> bool:
+    if window.startswith(OF_RUN):
+        # Of a run of this process it is known whether a call can still come; for others there is their time.
+        run = window.removeprefix(OF_RUN)
+        if runs.over(run):
+            return True
+        if runs.alive(run):
+            return False
+    return row.ends is not None and row.ends < now
 
 
 def _granted(step: Step) -> Granted:
@@ -210,6 +224,7 @@ _ledgers: Final[WeakSet[MemoryLedger]] = WeakSet()
 
 
 def _after_fork_in_child() -> None:
+    runs.forked()
     for ledger in list(_ledgers):
         ledger._after_fork()
 

@@ -99,10 +99,10 @@ class RedisLedger:
         _check(amount)
         self._open()
         legs, word, history = self._own.get(id, ()), secrets.token_hex(8), self._history
-        reply = self._ask(_EXTEND, id, legs, *history, amount, word, self._keep)
+        reply = self._ask(_EXTEND, id, legs, *history, amount, word, self._keep, id)
         if reply[0] == "legs":
             legs = legs_from_json(reply[3])
-            reply = self._ask(_EXTEND, id, legs, *history, amount, word, self._keep)
+            reply = self._ask(_EXTEND, id, legs, *history, amount, word, self._keep, id)
         if reply[0] == "unknown" and id in self._orphans:
             raise LedgerUnavailableError(f"hold {id} is gone with what the ledger lost")
         if reply[0] == "conflict":
@@ -190,10 +190,8 @@ class RedisLedger:
         for _ in range(ROUNDS):
             ids, over = self._link.run(Ask(_DUE, self._books, (at, self._keep, BATCH)))[0]
             charged += self._expire(ids, at)
-            if over:
-                keys = [key_of(member) for member in over]
-                self._link.run(Ask(_FORGET, (*self._books, self._books[0], *keys), over))
-            if len(ids) < BATCH:
+            forgotten = self._forget(over, at) if over else 0
+            if len(ids) < BATCH and (len(over) < BATCH or not forgotten):
                 break
         return charged
 
@@ -290,6 +288,11 @@ class RedisLedger:
         for reply in replies:
             self._note(reply)
         return [_granted(reply, own) for reply, own in zip(replies, legs, strict=True) if reply[0] == "granted"]
+
+    def _forget(self, over: Sequence[str], at: str) -> int:
+        keys = (*self._books, self._books[0], *map(key_of, over))
+        forgotten: int = self._link.run(Ask(_FORGET, keys, (at, self._keep, *over)))[0]
+        return forgotten
 
     def _end(self, id: str, legs: tuple[Leg, ...], to: str, actual: Nano, at: str = "") -> Ask:
         return self._step(_FINISH, id, legs, *self._history, id, to, actual, self._keep, int(REMEMBERED), at)

@@ -19,12 +19,12 @@ local refused = refusals(legs, rows, tonumber(amount))
 if #refused > 0 then return reply('refused', seq, epoch, refused) end
 
 -- A lease is a length of time: the server counts it on its own clock, whatever the client's says.
-local lease = ARGV[8] == 'server' and string.format('%.17g', clock() + tonumber(ARGV[7])) or expires
+local lease = ARGV[8] == 'server' and clock() + tonumber(ARGV[7]) or tonumber(expires)
 if epoch == '' then
   epoch = ARGV[3]
   redis.call('HSET', META, 'epoch', epoch)
 end
-hold(legs, rows, amount, tonumber(ARGV[9]))
+hold(legs, rows, amount, lease, tonumber(ARGV[9]))
 local texts = {}
 for index, leg in ipairs(legs) do
   texts[index] = ARGV[11 + 3 * #legs + index]
@@ -32,5 +32,5 @@ for index, leg in ipairs(legs) do
 end
 redis.call('HSET', HOLD, 'state', 'open', 'amount', amount, 'first', amount, 'booked', '0', 'expires', expires,
   'legs', '[' .. table.concat(texts, ',') .. ']', 'digest', digest, 'at', string.format('%.17g', at))
-redis.call('ZADD', LEASES, lease, id)
+redis.call('ZADD', LEASES, string.format('%.17g', lease), id)
 return reply('granted', redis.call('HINCRBY', META, 'seq', 1), epoch)

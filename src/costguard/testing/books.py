@@ -19,6 +19,7 @@ from ..ports import Ledger
 
 _DAY: Final = 10
 _SLOT: Final = 4
+_RUN: Final = 25
 _SLOTS: Final = 3
 
 
@@ -39,8 +40,10 @@ BUDGETS: Final[tuple[Callable[[int], Leg], ...]] = (
     lambda at: _day("watched", at, 60, False),
     lambda at: Leg("total", "lifetime", 250, marks=((80.0, 200),)),  # noqa: ARG005 - a lifetime has no instant
     _rolling,
+    lambda at: Leg("once", f"run:{at // _RUN}", 150, marks=((50.0, 75),)),
 )
-"""A hard and a soft calendar budget, one for a lifetime and a rolling one, each as its leg at an instant."""
+"""A hard and a soft calendar budget, one for a lifetime, a rolling one and one for each run, each as its leg at an
+instant."""
 
 
 NAMES: Final = ("daily", "every daily", "watched", "total", "rolling")

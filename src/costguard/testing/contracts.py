@@ -504,6 +504,27 @@ class LedgerContract:
             assert [(10, 0)] == _books(ledger, lasting)
             assert [(0, 0)] == _books(ledger, over)
 
+    def test_a_run_is_forgotten_a_day_after_its_last_call_and_never_before(self) -> None:
+        """A server that limits each request does not keep the books of all; one that goes on keeps its own for as long
+        as it does."""
+        now = time.time()
+        run, process = _leg("run", window="run:1"), _leg("process", window="run:process-1")
+        with self.opened() as ledger:
+            for days in (0.0, 0.9, 1.8):
+                then = now + days * _DAY
+                assert Granted() == ledger.reserve(_hold(f"a{days}", 40, run, process, expires=then + 10))
+                ledger.settle(f"a{days}", 30)
+                ledger.reap(then + 11)
+                ledger.reap(then + 0.9 * _DAY)
+            assert [(90, 0), (90, 0)] == _books(ledger, run, process)
+            assert isinstance(ledger.reserve(_hold("b", 11, run)), Refused)
+            ledger.reserve(_hold("old", 5, run, expires=now + 11))
+            ledger.settle("old", 5)
+            ledger.reap(now + 2.7 * _DAY)
+            assert [(95, 0), (90, 0)] == _books(ledger, run, process)
+            ledger.reap(now + 4 * _DAY)
+            assert [(0, 0), (90, 0)] == _books(ledger, run, process)
+
     def test_a_window_that_has_just_ended_is_not_handed_out_again(self) -> None:
         """A thread that was slow, or a host whose clock is a little behind, does not find it empty."""
         ends = time.time() + 100
