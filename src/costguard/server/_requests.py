@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from .._accounts import usage_of
 from .._budget import clean_tags
 from .._config import state
-from .._context import Carried, Scope
+from .._context import Carried, Run, Scope
 from .._ids import ids
 from .._types import Call, Usage
 from ..errors import ConfigError
@@ -55,7 +55,7 @@ class _Told(BaseModel):
     def within(self) -> Carried:
         """A block in which its attribution is in force. A tag is never a setting, whatever its name: who may tell of
         calls may not set budgets."""
-        return Carried(Scope(clean_tags(self.tags()), run=ids()))
+        return Carried(Scope(clean_tags(self.tags()), run=Run(ids())))
 
     def call(self, at: float) -> Call:
         """What was asked for."""
