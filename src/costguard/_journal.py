@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
-from ._types import Cost, Nano
+from ._types import Cost, CostEvent, Decision, Nano, Outcome, Usage
 from .errors import ConfigError
 
 GROUPS: Final = (
@@ -119,6 +119,74 @@ class Sums:
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(*[getattr(self, name) + getattr(other, name) for name in MEASURES])
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Sums over the results of one name and feature. Money in nano-dollars.
+
+    The cost of a run, its failed attempts and retries included, is shared equally by its results.
+
+    Attributes:
+        name, feature: whose results; the feature is empty where they have none.
+        count: how many.
+        value: what they were worth.
+        cost, calls, failed: their shares of their runs' cost, calls, and calls that failed or were cancelled.
+    """
+
+    name: str
+    feature: str
+    count: int = 0
+    value: Nano = 0
+    cost: Nano = 0
+    calls: int = 0
+    failed: int = 0
+
+    @property
+    def each(self) -> Nano | None:
+        """The cost of one."""
+        return self.cost // self.count if self.count else None
+
+
+class Bill(NamedTuple):
+    """What one call was billed, and as much about it as prices and caches depend on.
+
+    Attributes:
+        time: UTC epoch seconds at which it was priced.
+        duration: seconds until the end of the answer.
+        provider, model: who served it, and which model.
+        operation, stream: as asked for.
+        feature, user: those tags, empty where it has none.
+        outcome, decision: as in `CostEvent`.
+        nano, saved: what it did cost, and how much less than without costguard's optimisations.
+        fingerprint: a keyed hash of the request, or empty.
+        usages: what was billed.
+    """
+
+    time: float
+    duration: float
+    provider: str
+    model: str
+    operation: str
+    stream: bool
+    feature: str
+    user: str
+    outcome: Outcome
+    decision: Decision
+    nano: Nano
+    saved: Nano
+    fingerprint: str
+    usages: tuple[Usage, ...]
+
+    @classmethod
+    def of(cls, event: CostEvent) -> Bill:
+        """That of a call."""
+        call, tags = event.call, event.tags
+        return cls(
+            event.time, event.duration, call.provider, event.model, call.operation, call.stream,
+            tags.get("feature", ""), tags.get("user", ""), event.outcome, event.decision, event.cost.nano, event.saved,
+            event.fingerprint, event.usages,
+        )  # fmt: skip
 
 
 _TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")

@@ -125,7 +125,12 @@ def what_if(
         selection = Selection(of.since, of.until, clean_tags(dict(tags)))
         ladders = configured(state.catalog, state.setup.ladders if state.setup is not None else ())
         found = found_of(
-            lambda: opened.calls(selection), state.catalog, candidates=candidates, without=without, ladders=ladders
+            lambda: opened.bills(selection),
+            state.catalog,
+            candidates=candidates,
+            without=without,
+            ladders=ladders,
+            at=of.ends,
         )
     finally:
         if isinstance(kept, str):

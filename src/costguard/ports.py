@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from ._journal import Correction, Extent, Group, Result, Selection, Sums
+from ._journal import Bill, Correction, Extent, Group, Result, Selection, Worth
 from ._types import (
     Alert,
     Amendment,
@@ -409,8 +409,12 @@ class Journal(Protocol):
         """The results told in that time and with those tags, by time."""
         ...
 
-    def runs(self, selection: Selection) -> Iterator[tuple[str, Sums]]:
-        """For each run that has a result among the selected ones, the sums of all its calls that are still kept."""
+    def worth(self, selection: Selection) -> Sequence[Worth]:
+        """The selected results by name and feature, with the cost of their runs: of all calls that are still kept."""
+        ...
+
+    def bills(self, selection: Selection) -> Iterator[Bill]:
+        """What `calls` gives, as far as prices and caches depend on it: for going through many."""
         ...
 
     def extent(self) -> Extent:

@@ -45,9 +45,7 @@ def test_what_if_prices_the_month_on_the_models_asked_for(capsys: pytest.Capture
     assert 0 == main(words)
     out = capsys.readouterr().out
     rows = section(out, "moves")["rows"]
-    assert ("search", "openai/gpt-4o", "openai/gpt-4o-mini") in {
-        (row["feature"], row["model"], row["to"]) for row in rows
-    }
+    assert ("search", "gpt-4o", "gpt-4o-mini") in {(row["feature"], row["model"], row["to"]) for row in rows}
     assert 0 == main(words)
     assert capsys.readouterr().out == out
     assert 0 == main(words[:-1])

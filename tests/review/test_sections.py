@@ -13,7 +13,7 @@ from costguard.review import Section, render, review, span
 from costguard.review.caching import caching
 from costguard.review.what_if import what_if
 
-from .traffic import CATALOG, at, made, month
+from .traffic import CATALOG, at, bills, made, month
 
 ONE = 4_500_000
 """What a call of `made` costs."""
@@ -87,10 +87,10 @@ def test_moves_and_cache_are_those_of_the_calls() -> None:
     """What the pure functions say of the same calls; one row for each feature and model."""
     calls = list(month(500))
     journal = journal_of(calls)
-    moves, truth = section(journal, "moves"), what_if(lambda: calls, CATALOG)
+    moves, truth = section(journal, "moves"), what_if(bills(calls), CATALOG)
     assert moves.facts["saved_nano"] == truth.saved > 0
-    assert sum(row[7] for row in moves.rows if row[3] == "as now") == truth.saved
-    cache, asked = section(journal, "cache"), caching(calls)
+    assert sum(row[8] for row in moves.rows if row[4] == "as now") == truth.saved
+    cache, asked = section(journal, "cache"), caching(bills(calls)())
     assert [(row[2], row[3]) for row in cache.rows] == [(one.saved, one.hits) for one in asked.would]
 
 

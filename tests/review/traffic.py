@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from costguard._catalog import Catalog
+from costguard._journal import Bill
 from costguard._snapshot import load
 from costguard._types import Call, CostEvent, Usage
 
@@ -84,3 +85,9 @@ def month(calls: int, first: date = date(2026, 10, 1), days: int = 31, seed: int
                 outcome="error" if chance.random() < 0.02 else "ok",
                 tier="batch" if chance.random() < 0.1 else "standard",
             )
+
+
+def bills(events: Iterable[CostEvent]) -> Callable[[], Iterator[Bill]]:
+    """Gives the bills of these calls, each time anew."""
+    kept = list(events)
+    return lambda: map(Bill.of, kept)

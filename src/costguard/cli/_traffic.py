@@ -16,6 +16,7 @@ from ..errors import ConfigError
 from ..ports import Journal
 from ..review import Report, Section, Span, render, review, span
 from ..review._ladders import configured
+from ._progress import progress
 from .report import opened
 
 TAGS: Final = ("feature", "team", "environment", "user")
@@ -81,11 +82,12 @@ def journal_of(options: argparse.Namespace, setup: Setup) -> Iterator[Journal]:
 def reviewed(options: argparse.Namespace, sections: Sequence[str], settings: Mapping[str, Any] | None = None) -> Report:
     """A review with these sections alone."""
     setup = setup_of(options)
-    with journal_of(options, setup) as journal:
+    with journal_of(options, setup) as journal, progress() as bar:
         return review(
             journal, span_of(options), compare=False, budgets=setup.budgets, scope=scope(options),
             catalog=state.catalog, sections=sections,
             options={"ladders": configured(state.catalog, setup.ladders), **(settings or {})},
+            told=bar.told, reading=bar.reading,
         )  # fmt: skip
 
 

@@ -7,9 +7,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from .._config import environment, settings, state
 from .._journal import Selection
@@ -22,6 +21,7 @@ from ..review import FORMATS, render, review, span
 from ..review._ladders import configured
 from ..review.focus import focus_csv
 from ..review.sections.moves import MOST
+from ._progress import progress
 from ._terminal import terminal
 
 FOCUS: Final = "focus"
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         timezone=options.timezone,
     )  # fmt: skip
     people = options.output in ("table", "md", "html")
-    with opened(options.journal or setup.journal) as journal, _progress(people) as told:
+    with opened(options.journal or setup.journal) as journal, progress(people) as bar:
         if options.output == FOCUS:
             _write(
                 focus_csv(journal.calls(Selection(reviewed.since, reviewed.until, _scope(options))), state.catalog),
@@ -90,7 +90,8 @@ def run(options: argparse.Namespace) -> int:
             title=options.title,
             catalog=state.catalog,
             options={"ladders": configured(state.catalog, setup.ladders), **({"deep": True} if options.deep else {})},
-            told=told,
+            told=bar.told,
+            reading=bar.reading,
         )
     width, color = terminal()
     color = color and not options.no_color and not options.out
@@ -140,18 +141,3 @@ def _scope(options: argparse.Namespace) -> dict[str, str]:
 
 def _sections(options: argparse.Namespace) -> tuple[str, ...] | None:
     return tuple(options.section) if options.section else None
-
-
-@contextmanager
-def _progress(people: bool) -> Iterator[Any]:
-    """Say on a terminal what is being read, where that takes long."""
-    if not people or not sys.stderr.isatty():
-        yield str
-        return
-    try:
-        rich: Any = import_module("rich.console")
-    except ImportError:
-        yield str
-        return
-    with rich.Console(stderr=True).status("reading the journal") as status:
-        yield lambda name: status.update(f"reading the journal: {name}")

@@ -9,7 +9,7 @@ from typing import Final
 
 from .._catalog import Catalog
 from .._config import state
-from .._journal import Selection
+from .._journal import Selection, total
 from .._settings import Settings, load
 from ..errors import ConfigError
 from ..optimize import Ladder
@@ -17,6 +17,7 @@ from ..review._ladders import Rungs, written
 from ..review._ladders import of as of_configuration
 from ..review.backtest import Policy, backtest
 from ..review.sections.replayed import section
+from ._progress import progress
 from ._traffic import add_how, add_when, add_which, journal_of, scope, setup_of, show, span_of, with_section
 
 _LENGTH: Final = re.compile(r"(\d{1,9})\s*(s|m|h|d|w)?")
@@ -53,8 +54,11 @@ def run(options: argparse.Namespace) -> int:
     if policy == Policy():
         raise ConfigError("simulate what? Give --policy FILE with [[budgets]], --ladder or --cache-ttl")
     of, tags = span_of(options), scope(options)
-    with journal_of(options, setup) as journal:
-        found = backtest(journal.calls(Selection(of.since, of.until, tags)), policy, state.catalog)
+    selection = Selection(of.since, of.until, tags)
+    with journal_of(options, setup) as journal, progress() as bar:
+        sums = total([group.sums for group in journal.sums(selection)])
+        calls = bar.over(journal.calls(selection), sums.calls + sums.refused)
+        found = backtest(calls, policy, state.catalog)
         show(with_section(journal, of, tags, section(found, of)), options)
     return 0
 

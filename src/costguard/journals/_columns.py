@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from .._journal import QUARTER, Correction, Result, Sums
+from .._journal import QUARTER, Bill, Correction, Result, Sums
 from .._types import Call, Cost, CostEvent, Decision, Outcome, Usage
 
 MICROS: Final = 10**6
@@ -23,6 +23,11 @@ CALLS: Final[tuple[str, ...]] = (
     "usages", "budgets", "would_block", "fingerprint",
 )  # fmt: skip
 """The columns of a call, in order: served as `model`, sent as `sent`, asked for as `asked`."""
+BILLS: Final[tuple[str, ...]] = (
+    "at", "micros", "provider", "model", "operation", "stream", "feature", "user", "outcome", "decision",
+    "nano", "saved", "fingerprint", "usages",
+)  # fmt: skip
+"""The columns of a bill, in order."""
 CORRECTIONS: Final = ("id", "call", "at", "before", "after", "why")
 RESULTS: Final[tuple[str, ...]] = ("id", "at", "name", "value", "feature", "team", "environment", "user", "tags", "run")
 
@@ -111,7 +116,8 @@ def row_of(event: CostEvent) -> tuple[Any, ...]:
 
 def event_of(row: Sequence[Any]) -> CostEvent:
     """A call out of the columns of `CALLS`."""
-    it: dict[str, Any] = dict(zip(CALLS, row, strict=True))
+    # Behind them is where the row is kept.
+    it: dict[str, Any] = dict(zip(CALLS, row, strict=False))
     call = Call(
         it["provider"], it["sent"], it["operation"], it["host"], stream=bool(it["stream"]), tier=it["tier"]
     )  # fmt: skip
@@ -135,6 +141,12 @@ def event_of(row: Sequence[Any]) -> CostEvent:
         fingerprint=it["fingerprint"],
         run=it["run"],
     )
+
+
+def bill_of(row: Sequence[Any]) -> Bill:
+    """A bill out of the columns of `BILLS`; there may be many, so nothing is done twice."""
+    told = tuple([Usage(**one) for one in json.loads(row[13])]) if row[13] else ()
+    return Bill._make((row[0] / MICROS, row[1] / MICROS, *row[2:5], bool(row[5]), *row[6:13], told))
 
 
 def result_row(result: Result) -> tuple[Any, ...]:

@@ -14,12 +14,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import add, neg
 from typing import Any, Final, Protocol
 
-from .._journal import QUARTER, Correction, Extent, Group, Result, Selection, Sums, check_groups, stretches
+from .._journal import (
+    QUARTER,
+    Bill,
+    Correction,
+    Extent,
+    Group,
+    Result,
+    Selection,
+    Sums,
+    Worth,
+    check_groups,
+    stretches,
+)
 from .._shield import shielded
 from .._types import CostEvent
 from ._behind import Behind
 from ._columns import (
     ADDED,
+    BILLS,
     CALLS,
     CELL,
     CORRECTIONS,
@@ -28,6 +41,7 @@ from ._columns import (
     OWN_TAGS,
     RESULTS,
     added_by,
+    bill_of,
     corrected,
     correction_of,
     correction_row,
@@ -50,6 +64,7 @@ CLOSING: Final = 5.0
 
 _LATEST: Final = 2**62
 _IN_SUMS: Final = frozenset((*CELL[1:], "provider", "model"))
+_FAILED: Final = ", ".join(map(repr, FAILED))
 _MADE: Final = "CASE WHEN outcome = 'refused' THEN 0 ELSE 1 END"
 _MEASURES: Final = ", ".join(
     f"coalesce(sum({one}), 0)"
@@ -57,7 +72,7 @@ _MEASURES: Final = ", ".join(
         f"{_MADE} * calls", f"{_MADE} * nano", f"{_MADE} * saved", f"{_MADE} * input", f"{_MADE} * output",
         f"{_MADE} * cache_read", f"{_MADE} * cache_write", f"{_MADE} * reasoning", f"{_MADE} * estimated",
         f"{_MADE} * estimated_nano", f"{_MADE} * unpriced",
-        f"CASE WHEN outcome IN ({', '.join(map(repr, FAILED))}) THEN calls ELSE 0 END",
+        f"CASE WHEN outcome IN ({_FAILED}) THEN calls ELSE 0 END",
         "CASE WHEN outcome = 'refused' THEN calls ELSE 0 END",
         "CASE WHEN outcome <> 'refused' AND decision = 'cache_hit' THEN calls ELSE 0 END",
         "CASE WHEN outcome <> 'refused' AND decision = 'downgraded' THEN calls ELSE 0 END",
@@ -255,21 +270,24 @@ class SQLJournal:
         )
 
     def calls(self, selection: Selection) -> Iterator[CostEvent]:
-        """The selected calls, by time; a page at a time, so that nobody is kept waiting meanwhile."""
+        """The selected calls, by time."""
+        return map(event_of, self._pages(CALLS, selection))
+
+    def _pages(self, names: Sequence[str], selection: Selection) -> Iterator[Row]:
+        """These columns of calls, by time; a page at a time, so that nobody is kept waiting meanwhile."""
         where, values = self._where(selection, "at", MICROS)
-        columns = ", ".join(map(quoted, CALLS))
+        columns = ", ".join(map(quoted, names))
         at, seq = values[0], -1
         while True:
             rows = self._read(
-                f"SELECT seq, {columns} FROM {self.prefix}calls"
+                f"SELECT {columns}, at, seq FROM {self.prefix}calls"
                 f" WHERE {where} AND (at, seq) > (?, ?) ORDER BY at, seq LIMIT {PAGE}",
                 [at, *values[1:], at, seq],
             )
-            for row in rows:
-                yield event_of(row[1:])
+            yield from rows
             if len(rows) < PAGE:
                 return
-            at, seq = rows[-1][1 + CALLS.index("at")], rows[-1][0]
+            at, seq = rows[-1][-2:]
 
     def call(self, id: str) -> CostEvent | None:
         """The call of an id."""
@@ -284,14 +302,31 @@ class SQLJournal:
         rows = self._read(f"SELECT {columns} FROM {self.prefix}results WHERE {where} ORDER BY at, seq", values)
         return iter([result_of(row) for row in rows])
 
-    def runs(self, selection: Selection) -> Iterator[tuple[str, Sums]]:
+    def worth(self, selection: Selection) -> Sequence[Worth]:
         """See `costguard.ports.Journal`."""
         where, values = self._results_where(selection)
-        wanted = f"SELECT DISTINCT run FROM {self.prefix}results WHERE {where} AND run <> ''"
-        rows = self._read(
-            f"SELECT run, {_MEASURES} FROM {self._rows_as_sums()} WHERE run IN ({wanted}) GROUP BY run", values
+        made = f"CAST(sum({_MADE}) AS bigint)", f"CAST(sum({_MADE} * nano) AS bigint)"
+        # A share of a whole number, so that all shares are the whole: the first ones get what does not divide.
+        shares = ", ".join(
+            f"coalesce(sum({one} / parts + CASE WHEN place < {one} - {one} / parts * parts THEN 1 ELSE 0 END), 0)"
+            for one in ("nano", "made", "failed")
         )
-        return iter(sorted([(str(row[0]), Sums(*map(int, row[1:]))) for row in rows]))
+        rows = self._read(
+            "WITH told AS (SELECT run, name, feature, value,"
+            " row_number() OVER (PARTITION BY run ORDER BY at, seq) - 1 AS place,"
+            f" count(*) OVER (PARTITION BY run) AS parts FROM {self.prefix}results WHERE {where}),"
+            f" spent AS (SELECT run AS of_run, {made[0]} AS made, {made[1]} AS nano,"
+            f" CAST(sum(CASE WHEN outcome IN ({_FAILED}) THEN 1 ELSE 0 END) AS bigint) AS failed"
+            f" FROM {self.prefix}calls WHERE run IN (SELECT run FROM told WHERE run <> '') GROUP BY run)"
+            f" SELECT name, feature, count(*), sum(value), {shares}"
+            " FROM told LEFT JOIN spent ON of_run = run GROUP BY name, feature",
+            values,
+        )
+        return sorted([Worth(str(name), str(feature), *map(int, sums)) for name, feature, *sums in rows], key=_named)
+
+    def bills(self, selection: Selection) -> Iterator[Bill]:
+        """See `costguard.ports.Journal`."""
+        return map(bill_of, self._pages(BILLS, selection))
 
     def extent(self) -> Extent:
         """How far back it goes."""
@@ -320,6 +355,10 @@ class SQLJournal:
             return quoted(name)
         check_groups([name if name.startswith("tag:") else f"tag:{name}"])
         return self._tag(name.removeprefix("tag:"))
+
+
+def _named(one: Worth) -> tuple[str, str]:
+    return (one.name, one.feature)
 
 
 def quoted(name: str) -> str:

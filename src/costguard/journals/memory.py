@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -11,7 +12,20 @@ from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 from weakref import WeakSet
 
-from .._journal import QUARTER, Correction, Extent, Group, Result, Selection, Sums, check_groups, stretches, total
+from .._journal import (
+    QUARTER,
+    Bill,
+    Correction,
+    Extent,
+    Group,
+    Result,
+    Selection,
+    Sums,
+    Worth,
+    check_groups,
+    stretches,
+    total,
+)
 from .._types import CostEvent
 from ..errors import ConfigError
 from ._columns import sums_of, value_of
@@ -108,14 +122,28 @@ class MemoryJournal:
         chosen = [one for one in results if _within(one, selection)]
         return iter(sorted(chosen, key=attrgetter("time")))
 
-    def runs(self, selection: Selection) -> Iterator[tuple[str, Sums]]:
+    def worth(self, selection: Selection) -> Sequence[Worth]:
         """See `costguard.ports.Journal`."""
-        wanted = {result.run for result in self.results(selection)}
-        found: dict[str, list[Sums]] = {}
+        results = list(self.results(selection))
+        parts, places = Counter(result.run for result in results), Counter[str]()
+        spent: dict[str, list[Sums]] = {run: [] for run in parts if run}
         for event in self.calls(Selection()):
-            if event.run in wanted:
-                found.setdefault(event.run, []).append(sums_of(event))
-        return iter([(run, total(sums)) for run, sums in sorted(found.items())])
+            if event.run in spent:
+                spent[event.run].append(sums_of(event))
+        runs = {run: total(sums) for run, sums in spent.items()}
+        found: dict[tuple[str, str], list[Sequence[int]]] = {}
+        for result in results:
+            run = runs.get(result.run, Sums())
+            place = (places[result.run], parts[result.run])
+            places[result.run] += 1
+            shares = [_share(whole, *place) for whole in (run.nano, run.calls, run.failed)]
+            key = (result.name, result.tags.get("feature", ""))
+            found.setdefault(key, []).append((1, result.value, *shares))
+        return [Worth(*key, *map(sum, zip(*rows, strict=True))) for key, rows in sorted(found.items())]
+
+    def bills(self, selection: Selection) -> Iterator[Bill]:
+        """See `costguard.ports.Journal`."""
+        return map(Bill.of, self.calls(selection))
 
     def extent(self) -> Extent:
         """How far back it goes."""
@@ -141,6 +169,11 @@ def _within(record: CostEvent | Result, selection: Selection) -> bool:
     return selection.since <= record.time < selection.until and all(
         tags.get(tag, "") == value for tag, value in selection.tags.items()
     )
+
+
+def _share(whole: int, place: int, parts: int) -> int:
+    """A part of a whole number, so that all parts are the whole: the first ones get what does not divide."""
+    return whole // parts + (place < whole % parts)
 
 
 def _quarter(time: float) -> float:

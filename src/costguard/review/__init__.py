@@ -78,6 +78,7 @@ def review(
     sections: Sequence[str] | None = None,
     options: Mapping[str, Any] | None = None,
     told: Callable[[str], object] = str,
+    reading: Callable[[int, int], object] = lambda _done, _of: None,
 ) -> Report:
     """Review what a journal has of a span.
 
@@ -95,6 +96,7 @@ def review(
         sections: the names of those wanted; all that there are when left out.
         options: settings of single sections.
         told: called with the name of each section before it is made.
+        reading: called while calls are gone through one by one, with how many of how many it were.
 
     Raises:
         ConfigError: calls cannot be grouped by that, or there is no such section.
@@ -106,7 +108,7 @@ def review(
         raise ConfigError(f"there is no section {unknown[0]!r}: known are {', '.join(SECTIONS)}")
     context = Context(
         journal, span, span.before() if compare else None, budgets=budgets, group_by=group_by, scope=scope, top=top,
-        catalog=catalog, options=options,
+        catalog=catalog, options=options, reading=reading,
     )  # fmt: skip
     made = []
     for name in wanted:

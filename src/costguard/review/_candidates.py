@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from .._catalog import Catalog
+from .._journal import Bill
 from .._match import without_dates
 from .._models import Model
 from .._rates import price_at
-from .._types import CostEvent, Unit
+from .._types import Unit
 from ..errors import ConfigError
 
 UNSEEN: Final = ("schema", "tools", "vision")
 """What a request may have asked for that its record does not show: taken as used wherever the model that served could
 do it."""
+
+TEXT: Final = frozenset(("chat", "text_completion", "interactions"))
+"""Operations that another chat model could carry out."""
 
 _SEEN: Final = {
     "cache_read": "caching",
@@ -82,20 +86,9 @@ def needs(units: Iterable[Unit], served: Model | None, without: Sequence[str] = 
     return frozenset((seen | unseen) - set(without))
 
 
-def fits(event: CostEvent, model: Model) -> bool:
-    """Whether a call is within a model's sizes."""
-    return all(
-        (model.context is None or usage.input_tokens + usage.output_tokens <= model.context)
-        and (model.max_output is None or usage.output_tokens <= model.max_output)
-        for usage in event.usages
-    )
-
-
-def is_text(event: CostEvent) -> bool:
+def is_text(bill: Bill) -> bool:
     """Whether a call is of the kind that another chat model could answer, and has a bill to price again."""
-    return event.call.operation in ("chat", "text_completion", "interactions") and any(
-        usage.counts for usage in event.usages
-    )
+    return bill.operation in TEXT and any([usage.counts for usage in bill.usages])
 
 
 _SIZES: Final = frozenset(

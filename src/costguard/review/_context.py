@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from .._budget import Budget
 from .._catalog import Catalog
-from .._journal import Group, Selection, Sums, total
+from .._journal import Bill, Group, Selection, Sums, total
 from ..ports import Journal
 from ._span import Span
+from .caching import Caching
+
+_STEP: Final = 2_000
+"""Calls after which it is told how far reading has got."""
 
 
 class Context:
@@ -25,6 +29,10 @@ class Context:
         top: rows of a table before the rest is taken together; 0 for all.
         catalog: today's prices, for sections that price calls anew.
         options: settings of single sections, by name.
+        reading: told, while calls are gone through, how many of how many it were.
+
+    Attributes:
+        asked_before: what a cache would have done, where a section that went through all calls worked that out too.
     """
 
     def __init__(
@@ -39,6 +47,7 @@ class Context:
         top: int = 0,
         catalog: Catalog | None = None,
         options: Mapping[str, Any] | None = None,
+        reading: Callable[[int, int], object] = lambda _done, _of: None,
     ) -> None:
         self.journal = journal
         self.span = span
@@ -49,6 +58,8 @@ class Context:
         self.top = top
         self.catalog = catalog
         self.options = dict(options or {})
+        self.reading: Callable[[int, int], object] = reading
+        self.asked_before: Caching | None = None
         self._asked: dict[Any, Sequence[Group]] = {}
 
     @property
@@ -59,6 +70,16 @@ class Context:
     def of(self, span: Span) -> Selection:
         """The calls of another span in the same scope."""
         return Selection(span.since, span.until if span.closed else _quarter_after(span.ends), self.scope)
+
+    def bills(self) -> Iterator[Bill]:
+        """The bills of the reviewed calls, by time."""
+        sums = self.total()
+        whole = sums.calls + sums.refused
+        for number, bill in enumerate(self.journal.bills(self.selection)):
+            if number % _STEP == 0:
+                self.reading(min(number, whole), whole)
+            yield bill
+        self.reading(whole, whole)
 
     def groups(self, by: Sequence[str], edges: Sequence[float] = (), *, before: bool = False) -> Sequence[Group]:
         """The reviewed calls summed by these, or those they are compared with; asked of the journal once."""

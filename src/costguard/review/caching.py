@@ -11,10 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from .._types import CostEvent, Nano
+from .._journal import Bill
+from .._types import Nano
 
 TTLS: Final = (300, 3_600, 86_400, 604_800)
 """Times to live in seconds: five minutes, an hour, a day, a week."""
+
+_READ: Final = ("cache_read", "cache_read_audio", "cache_read_image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +64,14 @@ class _Trial:
     ready: dict[str, float] = field(default_factory=dict)
     features: dict[str, tuple[int, Nano]] = field(default_factory=dict)
 
-    def ask(self, event: CostEvent) -> None:
-        since = self.ready.get(event.fingerprint)
-        if since is not None and since <= event.time < since + self.ttl:
-            worth = event.cost.nano + (event.saved if event.decision == "cache_hit" else 0)
-            feature = event.tags.get("feature", "")
-            hits, nano = self.features.get(feature, (0, 0))
-            self.features[feature] = (hits + 1, nano + worth)
-        elif event.outcome == "ok" and (since is None or since + self.ttl <= event.time):
-            self.ready[event.fingerprint] = event.time + event.duration
+    def ask(self, bill: Bill) -> None:
+        since = self.ready.get(bill.fingerprint)
+        if since is not None and since <= bill.time < since + self.ttl:
+            worth = bill.nano + (bill.saved if bill.decision == "cache_hit" else 0)
+            hits, nano = self.features.get(bill.feature, (0, 0))
+            self.features[bill.feature] = (hits + 1, nano + worth)
+        elif bill.outcome == "ok" and (since is None or since + self.ttl <= bill.time):
+            self.ready[bill.fingerprint] = bill.time + bill.duration
 
     def would(self) -> Would:
         features = sorted([(name, *both) for name, both in self.features.items()], key=lambda one: (-one[2], one[0]))
@@ -77,34 +79,49 @@ class _Trial:
         return Would(self.ttl, hits, saved, tuple(features))
 
 
-def caching(events: Iterable[CostEvent], ttls: Sequence[int] = TTLS) -> Caching:
+class Asked:
+    """Goes through bills and remembers what was asked before.
+
+    Args:
+        ttls: times to live to measure.
+    """
+
+    def __init__(self, ttls: Sequence[int] = TTLS) -> None:
+        self._trials = [_Trial(ttl) for ttl in ttls]
+        self._requests = self._known = self._hits = self._saved = self._cached = self._tokens = 0
+
+    def add(self, bill: Bill) -> None:
+        """The next one by time."""
+        if bill.outcome == "refused":
+            return
+        self._requests += 1
+        if bill.decision == "cache_hit":
+            self._hits += 1
+            self._saved += bill.saved
+        else:
+            for usage in bill.usages:
+                self._tokens += usage.input_tokens
+                self._cached += sum([usage.counts.get(unit, 0) for unit in _READ])
+        if bill.fingerprint:
+            self._known += 1
+            for trial in self._trials:
+                trial.ask(bill)
+
+    def result(self) -> Caching:
+        """What came of it."""
+        return Caching(
+            self._requests, self._known, self._hits, self._saved, self._cached, self._tokens,
+            tuple([trial.would() for trial in self._trials]),
+        )  # fmt: skip
+
+
+def caching(bills: Iterable[Bill], ttls: Sequence[int] = TTLS) -> Caching:
     """Measure what an exact cache did and would have done.
 
     Args:
-        events: by time.
+        bills: by time.
     """
-    trials = [_Trial(ttl) for ttl in ttls]
-    requests = known = hits = saved = cached = tokens = 0
-    for event in events:
-        if event.outcome == "refused":
-            continue
-        requests += 1
-        if event.decision == "cache_hit":
-            hits += 1
-            saved += event.saved
-        else:
-            tokens += sum(usage.input_tokens for usage in event.usages)
-            cached += sum(_read_from_cache(event))
-        if event.fingerprint:
-            known += 1
-            for trial in trials:
-                trial.ask(event)
-    return Caching(requests, known, hits, saved, cached, tokens, tuple([trial.would() for trial in trials]))
-
-
-def _read_from_cache(event: CostEvent) -> Iterable[int]:
-    return [
-        usage.counts.get(unit, 0)
-        for usage in event.usages
-        for unit in ("cache_read", "cache_read_audio", "cache_read_image")
-    ]
+    asked = Asked(ttls)
+    for bill in bills:
+        asked.add(bill)
+    return asked.result()

@@ -17,14 +17,17 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from .._catalog import Catalog
+from .._journal import Bill
 from .._models import Model
-from .._types import STANDARD, CostEvent, Nano, Unit, Usage
+from .._types import STANDARD, Nano, Unit, Usage
 from . import _candidates
 from ._candidates import Candidate
 from ._ladders import Rungs, rungs_below
 
-Calls = Callable[[], Iterable[CostEvent]]
-"""Gives the calls of the period, each time anew: they are gone through twice."""
+Bills = Callable[[], Iterable[Bill]]
+"""Gives the bills of the period's calls, by time and each time anew: they are gone through once or twice."""
+
+_Key = tuple[str, str, str]
 
 Why = Literal["ladder", "smaller", "listed", "named", "tier"]
 """What makes a model a candidate: the next one down a ladder of the user's; the next smaller one of the same
@@ -32,6 +35,8 @@ generation; it is among the cheapest in the price lists; the user named it; it i
 
 KEPT: Final = 3
 """Candidates that are worked out call by call, for each feature and model: those that look cheapest by the sums."""
+SAMPLE: Final = 500
+"""Calls of a feature and model by which it is guessed what to try, so that mostly one pass is enough."""
 CHEAP_TIERS: Final = ("batch", "flex")
 
 
@@ -115,19 +120,29 @@ class _Group:
     largest: int = 0
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return (self.feature, self.provider, self.model)
-
-    @property
     def name(self) -> str:
         return f"{self.provider}/{self.model}"
+
+    @property
+    def usual(self) -> Usage:
+        """A call of average size."""
+        return Usage({unit: -(-count // self.calls) for unit, count in self.units.items()})
+
+    def add(self, bill: Bill, size: int) -> None:
+        self.calls += 1
+        self.nano += bill.nano
+        self.last = max(self.last, bill.time)
+        self.largest = max(self.largest, size)
+        units = self.units
+        for usage in bill.usages:
+            for unit, count in usage.counts.items():
+                units[unit] += count
 
 
 @dataclass(slots=True)
 class _Trial:
     """One candidate for one group, added up call by call."""
 
-    group: _Group
     to: Candidate
     tier: str
     assumed: tuple[str, ...] = ()
@@ -136,8 +151,12 @@ class _Trial:
     cost: Nano = 0
     would_cost: Nano = 0
 
-    def move(self) -> Move:
-        group = self.group
+    @property
+    def same(self) -> tuple[str, ...]:
+        """What has to be the same for two trials to be of one thing."""
+        return (self.to.name, self.tier, self.why, *self.assumed)
+
+    def move(self, group: _Group) -> Move:
         return Move(
             group.feature, group.name, self.to.name, self.tier, group.calls, self.movable, self.cost, self.would_cost,
             self.assumed, self.why,
@@ -145,7 +164,7 @@ class _Trial:
 
 
 def what_if(
-    calls: Calls,
+    bills: Bills,
     catalog: Catalog,
     *,
     candidates: Sequence[str] | None = None,
@@ -153,6 +172,8 @@ def what_if(
     tiers: Sequence[str] = CHEAP_TIERS,
     kept: int = KEPT,
     ladders: Sequence[Rungs] = (),
+    at: float | None = None,
+    seen: Callable[[Bill], object] | None = None,
 ) -> WhatIf:
     """Price calls again on other models and tiers.
 
@@ -162,62 +183,105 @@ def what_if(
         tiers: cheaper tiers to try for calls that nobody waits for.
         kept: how many candidates to work out for each feature and model when none are named.
         ladders: models that stand in for one another by the user's own choice, the dearest first.
+        at: the instant at which models have to be there still; the last call of each group when left out.
+        seen: told of each bill, once.
 
     Raises:
         ConfigError: a candidate is not listed.
     """
-    groups, others = _groups(calls())
-    last = max([group.last for group in groups.values()], default=0.0)
-    asked = None if candidates is None else _candidates.named(catalog, candidates, last)
-    trials: dict[tuple[str, str, str], list[_Trial]] = {}
-    for key, group in groups.items():
+    _candidates.named(catalog, candidates or (), 0.0)
+
+    def chosen(group: _Group) -> list[_Trial]:
+        if at is not None:
+            group.last = at
+        asked = None if candidates is None else _candidates.named(catalog, candidates, group.last)
         spared = [*(without or {}).get("*", ()), *(without or {}).get(group.feature, ())]
         found = _trials(catalog, group, asked, spared)
-        trials[key] = found if asked is not None else _worth_trying(catalog, group, found, kept, ladders)
-        trials[key] += _tier_trials(catalog, group, tiers)
-    for event in calls():
-        if _counts(event) and _candidates.is_text(event):
-            _try_all(catalog, trials[_key(event)], event)
-    moves = [trial.move() for found in trials.values() for trial in found if trial.movable]
-    worth = sorted([move for move in moves if asked is not None or move.saved > 0], key=_order)
+        trials = found if asked is not None else _worth_trying(catalog, group, found, kept, ladders)
+        return trials + _tier_trials(catalog, group, tiers)
+
+    walk = _Walk(catalog, chosen)
+    for bill in bills():
+        walk.add(bill)
+        if seen is not None:
+            seen(bill)
+    walk.end()
+    true = {key: chosen(group) for key, group in walk.groups.items()}
+    if any({one.same for one in true[key]} != {one.same for one in walk.trials[key]} for key in true):
+        # The first calls of a group were not like the others: now it is known what to try.
+        walk = _Walk(catalog, chosen, true)
+        for bill in bills():
+            walk.add(bill)
+    moves = [trial.move(walk.groups[key]) for key, found in walk.trials.items() for trial in found if trial.movable]
+    worth = sorted([move for move in moves if candidates is not None or move.saved > 0], key=_order)
     models = tuple([move for move in worth if not move.tier])
     return WhatIf(
-        calls=sum(group.calls for group in groups.values()) + others[0],
-        nano=sum(group.nano for group in groups.values()) + others[1],
+        calls=sum(group.calls for group in walk.groups.values()) + walk.others,
+        nano=sum(group.nano for group in walk.groups.values()) + walk.others_nano,
         models=models,
         tiers=tuple([move for move in worth if move.tier]),
-        kept=others[0],
+        kept=walk.others,
         steps=_steps(models),
     )
 
 
-def _counts(event: CostEvent) -> bool:
-    """Whether it was sent and billed."""
-    return event.outcome != "refused" and event.decision != "cache_hit"
+class _Walk:
+    """Once through the bills: what groups they make, and what each would have cost elsewhere.
 
+    Args:
+        chosen: says what to try for a group; asked when there are `SAMPLE` calls of it, and again at the end.
+        trials: what to try, where that is known.
+    """
 
-def _key(event: CostEvent) -> tuple[str, str, str]:
-    return (event.tags.get("feature", ""), event.call.provider, event.model)
+    def __init__(
+        self, catalog: Catalog, chosen: Callable[[_Group], list[_Trial]], trials: dict[_Key, list[_Trial]] | None = None
+    ) -> None:
+        self._catalog, self._chosen = catalog, chosen
+        self._waiting: dict[_Key, list[Bill]] = {}
+        self.trials = {} if trials is None else trials
+        self.groups: dict[_Key, _Group] = {}
+        self.others, self.others_nano = 0, 0
 
-
-def _groups(events: Iterable[CostEvent]) -> tuple[dict[tuple[str, str, str], _Group], tuple[int, Nano]]:
-    groups: dict[tuple[str, str, str], _Group] = {}
-    others, others_nano = 0, 0
-    for event in filter(_counts, events):
-        if not _candidates.is_text(event):
-            others, others_nano = others + 1, others_nano + event.cost.nano
-            continue
-        key = _key(event)
-        group = groups.get(key)
+    def add(self, bill: Bill) -> None:
+        if bill.outcome == "refused" or bill.decision == "cache_hit":
+            return
+        if not _candidates.is_text(bill):
+            self.others, self.others_nano = self.others + 1, self.others_nano + bill.nano
+            return
+        key = (bill.feature, bill.provider, bill.model)
+        group = self.groups.get(key)
         if group is None:
-            group = groups[key] = _Group(*key)
-        group.calls += 1
-        group.nano += event.cost.nano
-        group.last = max(group.last, event.time)
-        for usage in event.usages:
-            group.units.update(usage.counts)
-            group.largest = max(group.largest, usage.input_tokens + usage.output_tokens)
-    return dict(sorted(groups.items())), (others, others_nano)
+            group = self.groups[key] = _Group(*key)
+        size, output = _size(bill)
+        group.add(bill, size)
+        trials = self.trials.get(key)
+        if trials is not None:
+            _try_all(self._catalog, trials, bill, size, output)
+            return
+        waiting = self._waiting.setdefault(key, [])
+        waiting.append(bill)
+        if len(waiting) >= SAMPLE:
+            self._begin(key)
+
+    def end(self) -> None:
+        """Try those of which there are few."""
+        for key in list(self._waiting):
+            self._begin(key)
+
+    def _begin(self, key: _Key) -> None:
+        trials = self.trials[key] = self._chosen(self.groups[key])
+        for bill in self._waiting.pop(key):
+            _try_all(self._catalog, trials, bill, *_size(bill))
+
+
+def _size(bill: Bill) -> tuple[int, int]:
+    """The tokens of the largest answer with its request, and of the longest answer."""
+    size = output = 0
+    for usage in bill.usages:
+        out = usage.output_tokens
+        output = max(output, out)
+        size = max(size, out + usage.input_tokens)
+    return size, output
 
 
 def _trials(catalog: Catalog, group: _Group, asked: Sequence[Candidate] | None, spared: Sequence[str]) -> list[_Trial]:
@@ -227,7 +291,7 @@ def _trials(catalog: Catalog, group: _Group, asked: Sequence[Candidate] | None, 
     pool = _candidates.current(catalog, group.provider, group.last) if asked is None else asked
     assumed = tuple(sorted(wanted.intersection(_candidates.UNSEEN)))
     return [
-        _Trial(group, candidate, "", assumed, "listed" if asked is None else "named")
+        _Trial(candidate, "", assumed, "listed" if asked is None else "named")
         for candidate in pool
         if wanted <= set(candidate.model.caps) and not _same(candidate.model, served)
     ]
@@ -241,7 +305,7 @@ def _worth_trying(
     catalog: Catalog, group: _Group, trials: list[_Trial], kept: int, ladders: Sequence[Rungs]
 ) -> list[_Trial]:
     """Those that would cost least if all calls were one, which none is, and the next step down."""
-    usages = [Usage(dict(group.units))]
+    usages = [group.usual]
 
     def rough(trial: _Trial) -> tuple[int, str]:
         cost = catalog.cost(trial.to.provider, trial.to.model.id, usages, group.last)
@@ -278,31 +342,32 @@ def _tier_trials(catalog: Catalog, group: _Group, tiers: Sequence[str]) -> list[
     if match is None or match.estimated:
         return []
     listed = {tier for price in match.model.prices for tier in price.tiers}
-    return [_Trial(group, Candidate(group.provider, match.model), tier, why="tier") for tier in tiers if tier in listed]
+    return [_Trial(Candidate(group.provider, match.model), tier, why="tier") for tier in tiers if tier in listed]
 
 
-def _try_all(catalog: Catalog, trials: Sequence[_Trial], event: CostEvent) -> None:
+def _try_all(catalog: Catalog, trials: Sequence[_Trial], bill: Bill, size: int, output: int) -> None:
     """Add one call to the trials that it could have been part of."""
-    elsewhere = [replace(usage, model=None, region=None, reported=None) for usage in event.usages]
-    patient = waits_for_nobody(event)
+    elsewhere = [Usage(one.counts, None, one.tier, None, None, one.estimated) for one in bill.usages]
     for trial in trials:
-        if not trial.tier:
-            usages = elsewhere if _candidates.fits(event, trial.to.model) else None
-        else:
-            usages = [replace(one, tier=trial.tier, reported=None) for one in event.usages] if patient else None
-        if usages is None:
+        model = trial.to.model
+        if trial.tier:
+            if not waits_for_nobody(bill):
+                continue
+            usages = [replace(one, tier=trial.tier, reported=None) for one in bill.usages]
+        elif size > (model.context or size) or output > (model.max_output or output):
             continue
-        cost = catalog.cost(trial.to.provider, trial.to.model.id, usages, event.time)
+        else:
+            usages = elsewhere
+        cost = catalog.cost(trial.to.provider, model.id, usages, bill.time)
         if not cost.unpriced:
             trial.movable += 1
-            trial.cost += event.cost.nano
+            trial.cost += bill.nano
             trial.would_cost += cost.nano
 
 
-def waits_for_nobody(event: CostEvent) -> bool:
+def waits_for_nobody(bill: Bill) -> bool:
     """Whether nobody seems to wait for an answer: it was not streamed, is no user's, and was on the standard tier."""
-    standard = all(usage.tier == STANDARD for usage in event.usages)
-    return standard and not event.call.stream and "user" not in event.tags
+    return not bill.stream and not bill.user and all([usage.tier == STANDARD for usage in bill.usages])
 
 
 def _order(move: Move) -> tuple[int, str, str, str, str]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from .._journal import GROUPS, QUARTER, Correction, Extent, Result, Selection, Sums
+from .._journal import GROUPS, QUARTER, Bill, Correction, Extent, Result, Selection, Sums, Worth
 from .._types import Call, Cost, CostEvent, Usage
 from ..errors import ConfigError
 from ..ports import Journal
@@ -66,7 +66,8 @@ class JournalContract:
             assert [] == list(journal.sums(Selection(), ["feature", "tag:customer"], [START]))
             assert [] == list(journal.calls(Selection()))
             assert [] == list(journal.results(Selection()))
-            assert [] == list(journal.runs(Selection()))
+            assert [] == list(journal.worth(Selection()))
+            assert [] == list(journal.bills(Selection()))
             assert journal.call("nobody") is None
             assert Extent() == journal.extent()
 
@@ -214,10 +215,33 @@ class JournalContract:
             assert results == list(journal.results(Selection()))
             assert results[:2] == list(journal.results(Selection(START, START + 3)))
             assert results[:1] == list(journal.results(Selection(tags={"customer": "c1"})))
-            runs = dict(journal.runs(Selection(START, START + 3)))
-            assert {"r1", "r2"} == set(runs)
-            assert (3, 1, 3 * one.cost.nano) == (runs["r1"].calls, runs["r1"].failed, runs["r1"].nano)
-            assert {"r2"} == set(dict(journal.runs(Selection(tags={"feature": "search"}))))
+            nano = one.cost.nano
+            assert [
+                Worth("lead", "", 2, 14),
+                Worth("ticket", "search", 1, 0, nano, 1, 0),
+                Worth("ticket", "support", 1, 4_000_000_000, 3 * nano, 3, 1),
+            ] == list(journal.worth(Selection()))
+            searched = journal.worth(Selection(START, START + 3, {"feature": "search"}))
+            assert [Worth("ticket", "search", 1, 0, nano, 1, 0)] == list(searched)
+
+    def test_results_of_a_run_share_its_cost(self) -> None:
+        """Equally, and to the last nano-dollar: what does not divide goes to the first ones. Refused calls cost
+        nothing; a second result of the run is none of a selection that has only the first."""
+        calls = [replace(full_event(), id=f"c{n}", run="r", cost=Cost(nano)) for n, nano in enumerate((5, 5, 1))]
+        refused = replace(full_event(), id="refused", run="r", outcome="refused", cost=Cost(0))
+        names = ("b", "a", "b")
+        results = [Result(f"t{n}", START + n, name, n, {}, "r") for n, name in enumerate(names)]
+        with self.opened(*calls, refused, *results) as journal:
+            # Of 11 nano-dollars and 3 calls the three results have 4, 4 and 3, and one each.
+            assert [Worth("a", "", 1, 1, 4, 1, 0), Worth("b", "", 2, 2, 7, 2, 0)] == list(journal.worth(Selection()))
+            assert [Worth("b", "", 1, 0, 11, 3, 0)] == list(journal.worth(Selection(START, START + 1)))
+
+    def test_bills_are_those_of_the_calls(self) -> None:
+        """In the same order, and with everything that prices depend on."""
+        events = [replace(one, id=f"c{n}") for n, one in enumerate((*traffic(), full_event()))]
+        with self.opened(*events) as journal:
+            for selection in (Selection(), Selection(START + 60, tags={"feature": "search"})):
+                assert [Bill.of(event) for event in journal.calls(selection)] == list(journal.bills(selection))
 
     # -- many at once
 

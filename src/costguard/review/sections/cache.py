@@ -17,7 +17,7 @@ def section(context: Context) -> Section | None:
     """A row for each time to live; None when that was not worked out, or no call can be told from another."""
     if not wanted(context):
         return None
-    found = caching(context.journal.calls(context.selection))
+    found = caching(context.bills()) if context.asked_before is None else context.asked_before
     if not found.known and not found.hits and not found.cached_tokens:
         return None
     rows = [

@@ -8,16 +8,18 @@ from typing import Final
 from .._context import Context
 from .._figures import money, share
 from .._model import Advice, Column, Row, Section
+from ..caching import Asked
 from ..what_if import Move, WhatIf, what_if
 
-MOST: Final = 50_000
+MOST: Final = 100_000
 """Calls of a span up to which each is priced anew unasked."""
 WORTH: Final = 50
 """A saving below one part in this many of the spend is no advice."""
 
 COLUMNS: Final = (
-    Column("feature", "feature", "text"), Column("model", "from", "text", 2), Column("to", "to", "text"),
-    Column("tier", "tier", "text", 3), Column("movable", "movable", "share", 1),
+    Column("feature", "feature", "text"), Column("provider", "provider", "text", 5),
+    Column("model", "from", "text", 2), Column("to", "to", "text"), Column("tier", "tier", "text", 6),
+    Column("movable", "movable", "share", 1),
     Column("cost", "cost", "money", 2), Column("would_cost", "would be", "money", 2),
     Column("saved", "saved", "money"), Column("why", "why", "text", 5), Column("calls", "calls", "count", 4),
 )  # fmt: skip
@@ -78,13 +80,18 @@ def _unasked(context: Context) -> Section | None:
 def of(context: Context) -> WhatIf:
     """The moves of the context's calls."""
     assert context.catalog is not None  # the caller looked
-    return what_if(
-        lambda: context.journal.calls(context.selection),
+    asked = Asked()
+    found = what_if(
+        context.bills,
         context.catalog,
         candidates=context.options.get("candidates"),
         without=context.options.get("without"),
         ladders=context.options.get("ladders", ()),
+        at=context.span.ends,
+        seen=asked.add,
     )
+    context.asked_before = asked.result()
+    return found
 
 
 def wanted(context: Context) -> bool:
@@ -104,19 +111,12 @@ def _tiers(found: WhatIf) -> list[Move]:
 def row(move: Move) -> Row:
     """A move as the section's columns."""
     movable = move.movable / move.calls if move.calls else None
-    to, tier = move.to if move.to != move.model else "the same", move.tier or "as now"
-    return (
-        move.feature,
-        move.model,
-        to,
-        tier,
-        movable,
-        move.cost,
-        move.would_cost,
-        move.saved,
-        WHY[move.why],
-        move.calls,
-    )
+    provider, _, model = move.model.partition("/")
+    # Two names that begin alike would be cut where they begin to differ.
+    to = move.to.removeprefix(f"{provider}/") if not move.tier else f"{move.tier} tier"
+    tier = move.tier or "as now"
+    costs = (move.cost, move.would_cost, move.saved)
+    return (move.feature, provider, model, to, tier, movable, *costs, WHY[move.why], move.calls)
 
 
 def notes(found: WhatIf) -> tuple[str, ...]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
-
+from ..._journal import Worth
 from .._context import Context
 from .._figures import money
 from .._model import Advice, Change, Column, Section
@@ -14,22 +12,6 @@ WORSE = 0.1
 """An outcome of which the cost per unit, or per dollar of value, grew by this much is worth a look."""
 
 Key = tuple[str, str]
-
-
-@dataclass
-class Worth:
-    """Sums over the results of one name and feature."""
-
-    count: int = 0
-    value: int = 0
-    cost: int = 0
-    calls: int = 0
-    failed: int = 0
-
-    @property
-    def each(self) -> int | None:
-        """The cost of one, in nano-dollars."""
-        return self.cost // self.count if self.count else None
 
 
 def section(context: Context) -> Section | None:
@@ -65,34 +47,8 @@ def section(context: Context) -> Section | None:
 
 
 def worth(context: Context, span: Span) -> dict[Key, Worth]:
-    """The results told in a span, with the cost of their runs: a run's cost is shared equally by its results."""
-    selection = context.of(span)
-    results = list(context.journal.results(selection))
-    if not results:
-        return {}
-    runs = dict(context.journal.runs(selection))
-    of_run: dict[str, int] = defaultdict(int)
-    for result in results:
-        of_run[result.run] += 1
-    found: dict[Key, Worth] = defaultdict(Worth)
-    seen: dict[str, int] = defaultdict(int)
-    for result in results:
-        it = found[result.name, result.tags.get("feature", "")]
-        it.count += 1
-        it.value += result.value
-        sums = runs.get(result.run)
-        if sums is not None:
-            place, parts = seen[result.run], of_run[result.run]
-            seen[result.run] += 1
-            it.cost += _part(sums.nano, place, parts)
-            it.calls += _part(sums.calls, place, parts)
-            it.failed += _part(sums.failed, place, parts)
-    return dict(found)
-
-
-def _part(whole: int, place: int, parts: int) -> int:
-    """A share of a whole number, so that all shares are the whole: the first ones get what does not divide."""
-    return whole // parts + (place < whole % parts)
+    """The results told in a span, with the cost of their runs."""
+    return {(one.name, one.feature): one for one in context.journal.worth(context.of(span))}
 
 
 def _change(now: Worth, before: Worth | None) -> Change:
