@@ -51,6 +51,18 @@ def test_only_whitespace_goes(text: str) -> None:
     assert len(shorter) <= len(text)
 
 
+def test_the_rule_of_thumb_does_not_count_indentation_by_its_length() -> None:
+    """Tokenizers have a token or two for it, so that nobody is told of savings that there are not: 2,053 tokens with
+    `o200k_base` for the whitespace of this kind of document, of which four bytes a token would make 9,000."""
+    item = {"name": "parcel", "tags": ["a", "b"], "at": {"street": "Main street", "zip": 79100}}
+    deep = json.dumps({"a": {"b": {"c": [item] * 60}}}, indent=8)
+    flat = json.dumps({"a": {"b": {"c": [item] * 60}}}, indent=1)
+    made, other = (shorten([{"role": "tool", "content": text}]) for text in (deep, flat))
+    assert made.prompt == other.prompt
+    assert 4 * (made.before - made.after) < len(deep) - len(made.prompt[0]["content"])
+    assert made.before - made.after < 2.5 * (other.before - other.after)
+
+
 @given(PROSE, CODE, PROSE)
 def test_code_fences_survive(before: str, code: str, after: str) -> None:
     """To the letter, wherever they stand."""

@@ -104,11 +104,13 @@ def test_a_hook_can_forbid_it(client: openai.OpenAI, recorder: Recorder) -> None
         (("gpt-4o", "gpt-3.5-turbo"), {"max_tokens": 8_000}),
         (("gpt-4o", "gpt-3.5-turbo"), {"response_format": {
             "type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}}),
+        (("gpt-4o", "gpt-5-nano"), {"temperature": 0.5}),
+        (("gpt-4o", "gpt-5-nano"), {"max_tokens": 100}),
         (("gpt-4o", "claude-haiku-4-5"), {}),
         (("gpt-4o", "no-such-model"), {}),
         (("gpt-4o-mini", "gpt-4o"), {"model": "gpt-4o-mini"}),
     ],
-    ids=["vision", "context", "output", "schema", "other provider", "unknown", "dearer"],
+    ids=["vision", "context", "output", "schema", "sampling", "old cap", "other provider", "unknown", "dearer"],
 )  # fmt: skip
 def test_a_model_that_lacks_something_is_no_stand_in(
     ladder: tuple[str, str], more: dict[str, Any], client: openai.OpenAI, recorder: Recorder
@@ -119,6 +121,14 @@ def test_a_model_that_lacks_something_is_no_stand_in(
     with costguard.budgeted(limit="$10", downgrade_at=0):
         client.chat.completions.create(**ask)
     assert (ask["model"], "allowed") == (recorder.only.call.model, recorder.only.decision)
+
+
+def test_a_reasoning_model_stands_in_where_it_takes_the_request(client: openai.OpenAI, recorder: Recorder) -> None:
+    """One that has no field in it which it would refuse."""
+    costguard.configure(exporters=[recorder], ladders=[("gpt-4o", "gpt-5-nano")])
+    with costguard.budgeted(limit="$10", downgrade_at=0):
+        client.chat.completions.create(**ASK)
+    assert "gpt-5-nano" == recorder.only.call.model
 
 
 def test_streams_and_coroutines_are_downgraded_too(provider: LoopbackProvider, recorder: Recorder) -> None:

@@ -30,6 +30,8 @@ _TRAILING: Final = re.compile(r"(?<![ \t])[ \t](?=\n)|(?<=\n)[ \t]+(?=\n)|\t+[ \
 _BLANKS: Final = re.compile(r"\n{3,}")
 _SPACES: Final = re.compile(r"(?<=[^\s]) {2,}(?=[^\s])")
 
+_DEEP: Final = re.compile(r"[ \t\r\n]{9,}")
+
 Counter = Callable[[str], int]
 
 
@@ -76,8 +78,8 @@ class Work:
 
 
 def estimate(text: str) -> int:
-    """Tokens by the usual rule of thumb: four bytes each."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
+    """Tokens by the usual rule of thumb, four bytes each, and two for an indentation however deep."""
+    return -(-len(_DEEP.sub(" " * 8, text).encode("utf-8", "surrogatepass")) // 4)
 
 
 def shorten(

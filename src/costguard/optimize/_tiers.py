@@ -32,6 +32,12 @@ _PARTS: Final[Mapping[str, str]] = {
 }
 _MEDIA: Final = (("image/", "vision"), ("audio/", "audio_in"), ("application/pdf", "pdf"))
 _SCHEMAS: Final = ("json_schema", "responseSchema", "responseJsonSchema", "output_format")
+_SAMPLING: Final = (
+    "temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs",
+    "max_tokens",
+)  # fmt: skip
+"""Fields that OpenAI's reasoning models refuse, and its others take."""
+_REFUSING: Final = frozenset(("openai", "azure"))
 _REASONING: Final = ("reasoning", "reasoning_effort", "thinking", "thinkingConfig")
 
 
@@ -141,10 +147,14 @@ class Tiers:
         if call.operation not in _OPERATIONS or not call.input_known:
             return None
         wanted = set(needs(request.body))
+        refused = call.provider in _REFUSING and any(request.body.get(field) is not None for field in _SAMPLING)
+        refused = refused and not self._reasons(call, at)
         now = self._catalog.ceiling(call, at)
         for model in self._below(call, tags.get("feature"), at):
             other = replace(call, model=model)
             if bills(model, at) != call.provider or not self._can(other, wanted, at):
+                continue
+            if refused and self._reasons(other, at):
                 continue
             ceiling = self._catalog.ceiling(other, at)
             if ceiling.amount(call.max_output) >= now.amount(call.max_output):
@@ -179,6 +189,10 @@ class Tiers:
         if call.max_output is not None and model.max_output is not None and call.max_output > model.max_output:
             return False
         return not wanted or wanted <= set(model.caps)
+
+    def _reasons(self, call: Call, at: float) -> bool:
+        match = self._catalog.match(call.provider, call.model, at)
+        return match is not None and "reasoning" in match.model.caps
 
     def _vetoed(self, downgrade: Downgrade) -> bool:
         if self._on_downgrade is None:
