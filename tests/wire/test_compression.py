@@ -15,6 +15,7 @@ from google import genai
 
 import costguard
 from costguard import Compression, Shortening, Usage
+from costguard._config import state
 from costguard.testing.loopback import LoopbackProvider, Reply
 
 from ..conftest import Recorder
@@ -396,6 +397,22 @@ def test_a_tokenizer_can_be_given(client: openai.OpenAI, recorder: Recorder) -> 
     with costguard.budgeted("faq"):
         client.chat.completions.create(**CHAT)
     assert "allowed" == recorder.only.decision
+
+
+def test_savings_are_measured_by_the_models_own_tokenizer_where_that_is_on(
+    client: openai.OpenAI, recorder: Recorder
+) -> None:
+    """So that what is reported as saved is what the whole prompt would have been billed for."""
+    costguard.configure(exporters=[recorder], tokenizer=True)
+    count = state.tokenizers.exact("gpt-4o")
+    assert count is not None
+    with costguard.budgeted(compress=True):
+        client.chat.completions.create(**CHAT)
+    event = recorder.only
+    removed = 2 * (count(WIDE) - count(SHORT)) + count(PRETTY) - count(MINIFIED)
+    assert removed != 2 * _removed(WIDE) + _removed(PRETTY)
+    whole = Usage({"input": 100 + removed, "output": 50})
+    assert costguard.explain("gpt-4o", whole).cost.nano - event.cost.nano == event.saved
 
 
 @pytest.mark.parametrize(

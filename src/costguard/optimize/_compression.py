@@ -45,7 +45,8 @@ class Compression:
         steps: which of ``trailing_space``, ``blank_lines``, ``spaces``, ``json``, ``phrases`` and ``repeats``; left
             out, the first four, and ``phrases`` with `phrases`.
         phrases: filler to leave out of prose, or a mapping of phrases to what stands for them.
-        count: a tokenizer, such as ``lambda text: len(encoding.encode(text))``, by which savings are measured.
+        count: a tokenizer, such as ``lambda text: len(encoding.encode(text))``, by which savings are measured; left
+            out, the model's own where ``configure(tokenizer=True)`` asks for it and it is public, else a rule of thumb.
 
     Raises:
         ConfigError: an argument is malformed.
@@ -72,14 +73,15 @@ class Compression:
             )
         if count is not None and not callable(count):
             raise ConfigError(f"count={count!r} cannot be called")
-        self.count: Counter = estimate if count is None else count
+        self._count = count
 
     def __repr__(self) -> str:
         return f"Compression(features={sorted(self.features)}, steps={[step for step in STEPS if step in self._steps]})"
 
-    def work(self) -> Work:
-        """The steps of one compression, with nothing done yet."""
-        return Work(self._steps, self.count, self._phrases)
+    def work(self, call: Call, request: Request) -> Work:
+        """The steps of one compression, with nothing done yet; tokens are counted exactly where that is switched on."""
+        exact = None if request.counter is None else request.counter(call.model)
+        return Work(self._steps, self._count or exact or estimate, self._phrases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +153,14 @@ class Compressor:
         """
         if not compressible(call, request.body):
             return None
-        work = self._settings.work()
+        work = self._settings.work(call, request)
         pieces = list(_pieces(request.body))
-        alone = self._left_alone(pieces)
+        alone = self._left_alone(pieces, work.count)
         for _, message in pieces[:alone]:
             work.know(message)
         changed = [(place, message, _edited(message, work)) for place, message in pieces[alone:]]
         changed = [one for one in changed if one[2] is not one[1]]
-        before, after = (tokens([one[side] for one in changed], self._settings.count) for side in (1, 2))
+        before, after = (tokens([one[side] for one in changed], work.count) for side in (1, 2))
         if after >= before:
             return None
         prompt = _put(request.body, [(place, message) for place, _, message in changed])
@@ -182,9 +184,9 @@ class Compressor:
                 if len(self._cached) > _BEGINNINGS:
                     self._cached.popitem(last=False)
 
-    def _left_alone(self, pieces: Sequence[tuple[Any, Mapping[str, Any]]]) -> int:
+    def _left_alone(self, pieces: Sequence[tuple[Any, Mapping[str, Any]]], count: Counter) -> int:
         """How many messages are in the provider's cache as they are, or may be."""
-        messages, count = [message for _, message in pieces], self._settings.count
+        messages = [message for _, message in pieces]
         alone = cached_messages(messages, 0, count)
         if self._cached:
             with self._lock:
