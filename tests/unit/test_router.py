@@ -11,7 +11,7 @@ import pytest
 
 from costguard._biller import Biller
 from costguard._catalog import Catalog
-from costguard._funnels.stainless import _request
+from costguard._funnels.stainless import request_of
 from costguard._hosts import ROUTED, ROUTER, place
 from costguard._snapshot import load, providers, vendored
 from costguard._types import Call, Cost, Usage
@@ -108,7 +108,7 @@ def test_the_path_of_the_client_names_the_provider(catalog: Catalog, base: str, 
     """The real SDK is pointed at the router with the provider in its base URL."""
     with openai.OpenAI(api_key="x", base_url=base) as client:
         options: Any = openai._models.FinalRequestOptions.construct(method="post", url="/chat/completions")
-        request = _request(client, options, stream=False)
+        request = request_of(client, options, stream=False)
     assert Biller(catalog).of_call("openai", request.host, "openai/gpt-oss-120b", NOW) == bills
 
 
