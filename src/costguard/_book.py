@@ -293,7 +293,7 @@ def _end(books: Books, entry: Entry, to: State, actual: Nano, terms: AllTerms) -
         # Who corrected the charge of an expired hold knew more than its own late end does.
         return Step(_GRANTED, _NO_ROWS, entry._replace(state=to, adjusted=adjusted._replace(settled=actual)))
     reply, rows = _booked(books, entry, actual - entry.booked, terms)
-    return Step(reply, rows, entry._replace(state=to, booked=actual))
+    return Step(reply, rows, Entry(entry.hold, entry.first, to, actual))
 
 
 def _booked(books: Books, entry: Entry, added: Nano, terms: AllTerms) -> tuple[Granted, dict[WindowKey, Row]]:

@@ -20,7 +20,7 @@ from ._models import ANYWHERE, Match, Model, Shelf, day, weight
 from ._money import PICO_PER_NANO
 from ._own import Number, OwnPrices
 from ._rates import ONE, PREMIUM, TIER_NAMES, Price, Rates, Sheet, dearest, price_at, scaled, stretch, tier_rates
-from ._types import INPUT_UNITS, STANDARD, Call, Cost, Unit, Usage, quick_cost
+from ._types import STANDARD, Call, Cost, Unit, Usage, input_of, quick_cost
 
 __all__ = ["Catalog", "Ceiling", "Explanation", "Line", "host_provider"]
 
@@ -121,7 +121,7 @@ class Catalog:
         sheets = [asked]
         if call.tier != STANDARD:
             sheets.append(self._sheet((call.provider, call.model, None, STANDARD, place), at))
-        tokens = sum(call.bound[unit] for unit in INPUT_UNITS if unit in call.bound)
+        tokens = input_of(call.bound)
         if not call.input_known:
             tokens = max(tokens, asked.context or _ceiling.CONTEXT)
         pico, unpriced = _ceiling.input_pico(sheets, asked.billed(call.bound or {"input": 0}), tokens)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ._money import PICO_PER_NANO, nano_up
 from ._rates import Sheet
-from ._types import INPUT_UNITS, Nano, Unit
+from ._types import Nano, Unit, input_of
 
 CONTEXT: Final = 1_048_576
 """Input tokens assumed for a model whose context window nobody publishes, when the input itself is not known."""
@@ -79,12 +79,11 @@ class Ceiling:
         return room // each
 
 
-def input_pico(sheets: Iterable[Sheet], bound: Mapping[Unit, int], tokens: int) -> tuple[int, set[Unit]]:
+def input_pico(sheets: Sequence[Sheet], bound: Mapping[Unit, int], tokens: int) -> tuple[int, set[Unit]]:
     """The most the request can cost on any of `sheets` with up to `tokens` input tokens, and its unpriced units."""
-    tables = [rates for sheet in sheets for _, rates in sheet.reached(tokens)]
     total, unpriced = 0, set[Unit]()
     for unit, count in bound.items():
-        worst = _worst(tables, BILLED_AS.get(unit, (unit,)))
+        worst = _worst(sheets, BILLED_AS.get(unit) or (unit,), tokens)
         if worst is None:
             odd = [cost for sheet in sheets if (cost := sheet.odd_cost(unit, count)) is not None]
             if not odd:
@@ -92,25 +91,20 @@ def input_pico(sheets: Iterable[Sheet], bound: Mapping[Unit, int], tokens: int) 
             total += max(odd, default=0)
         else:
             total += worst * count
-    spare = tokens - sum(bound[unit] for unit in INPUT_UNITS if unit in bound)
+    spare = tokens - input_of(bound)
     if spare > 0:
-        total += spare * (_worst(tables, _PLAIN) or 0)
+        total += spare * (_worst(sheets, _PLAIN, tokens) or 0)
     return total, unpriced
 
 
-def output_pico(sheets: Iterable[Sheet], unit: Unit | None, tokens: int) -> int:
+def output_pico(sheets: Sequence[Sheet], unit: Unit | None, tokens: int) -> int:
     """The dearest output token on any of `sheets`; 0 for an operation without token output."""
     if unit is None:
         return 0
-    tables = [rates for sheet in sheets for _, rates in sheet.reached(tokens)]
-    return _worst(tables, (unit, "output", "reasoning")) or 0
+    return _worst(sheets, (unit, "output", "reasoning"), tokens) or 0
 
 
-def _worst(tables: Iterable[Mapping[Unit, int]], units: tuple[Unit, ...]) -> int | None:
-    worst: int | None = None
-    for rates in tables:
-        for unit in units:
-            rate = rates.get(unit)
-            if rate is not None and (worst is None or rate > worst):
-                worst = rate
-    return worst
+def _worst(sheets: Sequence[Sheet], units: tuple[Unit, ...], tokens: int) -> int | None:
+    if len(sheets) == 1:
+        return sheets[0].worst(units, tokens)
+    return max([worst for sheet in sheets if (worst := sheet.worst(units, tokens)) is not None], default=None)

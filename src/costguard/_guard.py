@@ -180,7 +180,7 @@ class Guard:
             observe=self.mode == "observe",
             strict_prices=self._strict_prices,
             warn=self._warn,
-            forecast=self.settlements.habits.forecast(kind_of(call, scope.tags)),
+            forecast=partial(self.settlements.habits.forecast, kind_of(call, scope.tags)),
             again=lambda: self.admission.legs(scope, self.clock()),
             run=str(scope.run),
             fingerprint=self._fingerprint(sdk, request),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 PROVIDERS: Final[Mapping[str, str]] = {
@@ -165,6 +166,7 @@ def host_provider(host: str) -> str | None:
     return next((provider for pattern, provider in _PATTERNS if pattern.fullmatch(name)), None)
 
 
+@lru_cache(maxsize=1024)
 def host_region(host: str) -> str | None:
     """The region that a host pins its answers to: a name, ``""`` where it pins none, None when it does not tell."""
     name = host.strip().lower().partition(":")[0]

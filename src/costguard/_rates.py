@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain, dropwhile
 from typing import Any, Final, NamedTuple
 
-from ._types import INPUT_UNITS, OUTPUT_UNITS, Unit
+from ._types import INPUT_UNITS, OUTPUT_UNITS, Unit, input_of
 
 TOKEN_UNITS: Final = frozenset((*INPUT_UNITS, *OUTPUT_UNITS))
 
@@ -248,8 +248,8 @@ class Sheet:
     """
 
     __slots__ = (
-        "bands", "by_request", "context", "ends", "entry", "estimated", "lowest", "max_output", "odd", "rates",
-        "sources", "starts", "why",
+        "_worst", "bands", "by_request", "context", "ends", "entry", "estimated", "lowest", "max_output", "odd",
+        "rates", "sources", "starts", "why",
     )  # fmt: skip
 
     def __init__(
@@ -276,6 +276,7 @@ class Sheet:
         self.bands = tuple((start, {unit: rate.above(start) for unit, rate in whole.items()}) for start in starts)
         self.lowest = starts[-1] if starts else 0
         self.by_request = "requests" in full
+        self._worst: dict[tuple[tuple[Unit, ...], int], int] = {}
 
     def billed(self, counts: Mapping[Unit, int]) -> Mapping[Unit, int]:
         """`counts` with the one request they are of, where requests have a fee and none is counted."""
@@ -285,12 +286,24 @@ class Sheet:
 
     def band(self, counts: Mapping[Unit, int]) -> tuple[int, dict[Unit, int]]:
         """The threshold passed (0 for none) and the rates for one request's whole input."""
-        tokens = sum(counts[unit] for unit in INPUT_UNITS if unit in counts)
-        return self.reached(tokens)[0]
+        return self._reached(input_of(counts))[0]
 
-    def reached(self, tokens: int) -> tuple[tuple[int, dict[Unit, int]], ...]:
+    def _reached(self, tokens: int) -> tuple[tuple[int, dict[Unit, int]], ...]:
         """Every band that a request of up to `tokens` input tokens can pay, the highest first."""
+        if not self.bands:
+            return ((0, self.rates),)
         return (*(band for band in self.bands if tokens > band[0]), (0, self.rates))
+
+    def worst(self, units: tuple[Unit, ...], tokens: int) -> int | None:
+        """The dearest of these units in a request of up to `tokens` input tokens; None when none has a whole rate."""
+        bands = self._reached(tokens)
+        key = (units, len(bands))
+        known = self._worst.get(key)
+        if known is None:
+            known = max([rates[unit] for _, rates in bands for unit in units if unit in rates], default=None)
+            if known is not None:  # a unit without a rate has a name that a caller made up, and is not remembered
+                self._worst[key] = known
+        return known
 
     def odd_cost(self, unit: Unit, count: int) -> int | None:
         """What `count` of a unit costs whose rate is not whole per unit, or is filed under a variant's plain name.

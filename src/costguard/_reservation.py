@@ -42,7 +42,7 @@ class Plan:
         observe: whether refusals are only noted.
         strict_prices: whether a model without a price is refused.
         warn: told of refusals that are let through.
-        forecast: what such calls are expected to use, once that is known.
+        forecast: says what such calls are expected to use, once that is known.
         again: the legs as they are at a later instant, for a caller that waited into another window.
         run: the outermost attributed block that the call is made in.
         fingerprint: a keyed hash of the request, where somebody wants it.
@@ -56,7 +56,7 @@ class Plan:
     observe: bool = False
     strict_prices: bool = False
     warn: Says | None = None
-    forecast: Forecast | None = None
+    forecast: Callable[[], Forecast | None] | None = None
     again: Callable[[], Legs] | None = None
     run: str = ""
     fingerprint: str = ""
@@ -271,7 +271,7 @@ class Reservation:
 
     def _expected(self, legs: tuple[Leg, ...]) -> Hold:
         """What such calls usually use, or the cold value while that is not known; never more than the whole bound."""
-        forecast = self.plan.forecast
+        forecast = None if self.plan.forecast is None else self.plan.forecast()
         output = COLD_OUTPUT if forecast is None else forecast.output
         self.covers = min(output, self.wanted)
         self.proven = False

@@ -14,7 +14,7 @@ from ._meter import Ending, Meter
 from ._money import format_usd
 from ._shield import log, shielded
 from ._tallies import Tallies
-from ._types import INPUT_UNITS, Alert, Balance, Call, CostEvent, Crossing, Decision, Granted, Hold
+from ._types import Alert, Balance, Call, CostEvent, Crossing, Decision, Granted, Hold, input_of
 from ._waiting import Lines
 from ._writer import Writer
 from .errors import LedgerUnavailableError
@@ -235,7 +235,7 @@ class Settlements:
         kind = kind_of(meter.call, meter.plan.tags)
         self.habits.end(kind)
         if ending.outcome == "ok" and not ending.cost.estimated:
-            bound = sum([count for unit, count in meter.call.bound.items() if unit in INPUT_UNITS])
+            bound = input_of(meter.call.bound)
             used = sum([usage.input_tokens for usage in ending.usages])
             output = sum([usage.output_tokens for usage in ending.usages])
             self.habits.learn(kind, bound, used, output // max(1, meter.call.choices))

@@ -42,10 +42,12 @@ class Answer:
 
     __slots__ = (
         "__weakref__",
+        "_covered",
         "_guard",
         "_late",
         "_meter",
         "_once",
+        "_reservation",
         "_told",
         "claimed",
         "feed",
@@ -61,6 +63,8 @@ class Answer:
         self._meter = meter
         # Popped by whoever ends the answer: a list's pop is atomic, so there is one winner among threads.
         self._once = [True]
+        self._reservation = meter.reservation
+        self._covered = meter.reservation.covers * meter.call.choices
         self._late = not meter.begin_answer()
         self._told: tuple[Usage, ...] = ()
         if meter.watches:
@@ -99,9 +103,7 @@ class Answer:
 
     def outgrown(self) -> bool:
         """Whether more has arrived than the hold covers."""
-        reservation = self._meter.reservation
-        seen = self.reader.output_seen(at_least=reservation.proven)
-        return seen > reservation.covers * self._meter.call.choices
+        return self.reader.output_seen(at_least=self._reservation.proven) > self._covered
 
     def grow(self) -> None:
         """Let the hold grow with the answer.
@@ -117,6 +119,7 @@ class Answer:
             if self.on_cut is not None:
                 self.on_cut(error)
             raise
+        self._covered = self._reservation.covers * meter.call.choices
 
     def end(self, outcome: Outcome, error: BaseException | None = None) -> None:
         """The answer is over; only the first end counts."""

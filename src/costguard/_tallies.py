@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ._types import CostEvent, Nano
 
@@ -57,8 +57,7 @@ class Tally:
         self.saved += other.saved
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """One combination of tags, provider and model."""
 
     tags: frozenset[tuple[str, str]]

@@ -54,6 +54,11 @@ STANDARD: Final = "standard"
 """The service tier of a plain on-demand call. Others: batch, flex, priority."""
 
 
+def input_of(counts: Mapping[Unit, int]) -> int:
+    """The tokens of the request among `counts`, cached ones included."""
+    return sum([count for unit, count in counts.items() if unit in _INPUT])
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What one model billed in one answer, in disjoint units: no token is counted in two of them.
@@ -77,7 +82,7 @@ class Usage:
     @property
     def input_tokens(self) -> int:
         """All tokens of the request, cached ones included."""
-        return sum([count for unit, count in self.counts.items() if unit in _INPUT])
+        return input_of(self.counts)
 
     @property
     def output_tokens(self) -> int:

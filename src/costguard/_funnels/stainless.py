@@ -15,6 +15,7 @@ import copy
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -270,7 +271,11 @@ class RetrievedAnswer:
 
 def request_of(client: Any, options: Any, stream: bool, guard: Guard) -> Request:
     """What these options ask the provider for."""
-    url = urlsplit(options.url)
+    host, path = _split(options.url)
+    where = path
+    if not host:
+        base = client.base_url
+        host, where = str(base.host), str(base.path)
     body = options.json_data
     if not isinstance(body, Mapping):
         body = {}
@@ -279,13 +284,19 @@ def request_of(client: Any, options: Any, stream: bool, guard: Guard) -> Request
         body = {**body, **extra}
     return Request(
         method=options.method.upper(),
-        path=url.path,
-        host=place(url.hostname or str(client.base_url.host), url.path if url.hostname else str(client.base_url.path)),
+        path=path,
+        host=place(host, where),
         body=body,
         stream=stream,
         files=options.files,
         counter=guard.counter,
     )
+
+
+@lru_cache(maxsize=1024)
+def _split(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.path
 
 
 def _set_body(options: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:

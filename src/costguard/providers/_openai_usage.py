@@ -43,11 +43,16 @@ class ChatReader(Reading):
         usage = shown.get("usage")
         choices = shown.get("choices")
         if usage is None:
-            if choices and isinstance(choices, list):
+            if choices and type(choices) is list:
                 # A stream passes here once a chunk: the plain case reads three fields and no more.
-                choice = choices[0]
-                delta = _shown(choice).get("delta")
-                self._text(choice if delta is None else delta)
+                told = _shown(choices[0])
+                delta = told.get("delta")
+                told = told if delta is None else _shown(delta)
+                content = told.get("content")
+                if content is not None:
+                    self.saw(content)
+                else:
+                    self._other_text(told)
             usage = get(part, "x_groq", "usage") if self._foreign else None
         if usage is None:
             return False
@@ -59,13 +64,8 @@ class ChatReader(Reading):
             self.complete = False
         return self._hide and not choices
 
-    def _text(self, delta: Any) -> None:
-        shown = _shown(delta)
-        content = shown.get("content")
-        if content is not None:
-            self.saw(content)
-            return
-        self.saw(shown.get("text"))
+    def _other_text(self, delta: Mapping[str, Any]) -> None:
+        self.saw(delta.get("text"))
         for call in items(delta, "tool_calls"):
             self.saw(get(call, "function", "arguments"))
 
@@ -76,9 +76,7 @@ def _finished(choices: Any) -> bool:
 
 def _shown(part: Any) -> Mapping[str, Any]:
     """A part's own fields, without looking for more; none for what is no part at all."""
-    if isinstance(part, dict):
-        return part
-    shown: Mapping[str, Any] = getattr(part, "__dict__", _NOTHING)
+    shown: Mapping[str, Any] = part if type(part) is dict else getattr(part, "__dict__", _NOTHING)
     return shown
 
 
@@ -150,6 +148,9 @@ def split_input(
     """Split `total` into disjoint units. Parts that add up to more than the whole are cut to it, dearest first in."""
     if not (cached or written or audio or image or video):
         return {"input": total} if total else {}
+    if cached and not (written or audio or image or video):
+        cached = min(cached, total)
+        return {"input": total - cached, "cache_read": cached} if total > cached else counts(cache_read=cached)
     left = total
     units = {}
     for unit, part in (
