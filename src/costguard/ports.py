@@ -468,6 +468,20 @@ class Leases(Protocol):
 
 
 @runtime_checkable
+class Vectors(Protocol):
+    """What an `AnswerStore` has besides when the questions of several processes are to be found by their meaning. It
+    does not raise either: while it cannot be reached, each process knows its own."""
+
+    def note(self, scope: str, key: str, vector: str, expires: float) -> None:
+        """Add the vector of the question whose answer is kept under `key`, as JSON; the oldest make room."""
+        ...
+
+    def notes(self, scope: str, after: str) -> Sequence[tuple[str, str, str]]:
+        """The place, key and vector of each that was added to a scope after a place, the oldest first; "" for all."""
+        ...
+
+
+@runtime_checkable
 class Exporter(Protocol):
     """Where finished calls and alerts are told. Errors are logged and never reach a call."""
 

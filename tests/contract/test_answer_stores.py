@@ -14,7 +14,7 @@ from costguard.optimize.stores import open_store
 from costguard.optimize.stores.memory import MemoryStore
 from costguard.optimize.stores.redis import RedisStore
 from costguard.optimize.stores.sqlite import SQLiteStore
-from costguard.ports import AnswerStore, Leases
+from costguard.ports import AnswerStore, Leases, Vectors
 
 from .servers import fresh, running
 
@@ -91,6 +91,23 @@ def test_a_request_is_leased_to_one_at_a_time(opener: Open) -> None:
         time.sleep(0.02)
 
 
+def test_vectors_are_read_on_from_where_one_stopped(opener: Open) -> None:
+    """Those of one scope, in their order, each once; clearing forgets them too."""
+    store, other = opener(), opener()
+    if not isinstance(store, Vectors) or not isinstance(other, Vectors):
+        assert isinstance(store, MemoryStore)
+        return
+    later = time.time() + 60
+    store.note("ss:model", "aa", "[1]", later)
+    store.note("tt:model", "bb", "[2]", later)
+    first = list(other.notes("ss:model", ""))
+    assert [("aa", "[1]")] == [row[1:] for row in first]
+    other.note("ss:model", "cc", "[3]", later)
+    assert [("cc", "[3]")] == [row[1:] for row in store.notes("ss:model", first[-1][0])]
+    store.clear()  # type: ignore[attr-defined]
+    assert [] == list(other.notes("ss:model", ""))
+
+
 def test_memory_is_bounded_by_number_and_size() -> None:
     """Those unused for longest make room."""
     store = MemoryStore(entries=2, size=10)
@@ -126,6 +143,9 @@ def test_a_store_that_is_away_finds_nothing_and_raises_nothing(tmp_path: Path) -
     file.put("aa", "x", 100)
     for away in (store, file):
         assert isinstance(away, Leases)
+        assert isinstance(away, Vectors)
+        away.note("ss", "aa", "[1]", time.time() + 60)
+        assert () == away.notes("ss", "")
         assert away.lease("aa", "me", 0, 60)
         away.give_up("aa", "me")
 

@@ -62,7 +62,7 @@ def embed(texts: Sequence[str], /) -> list[list[float]]:
 
 
 embedding: costguard.Embed = embed
-semantic = costguard.Semantic(embedding, threshold=0.9, mode="shadow")
+semantic = costguard.Semantic(embedding, threshold=0.9, mode="shadow", model="all-MiniLM-L6-v2")
 costguard.Cache(semantic=semantic)
 assert_type(semantic.report(0.8), costguard.Shadow)
 assert_type(semantic.comparisons, list[costguard.Comparison])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -62,6 +64,44 @@ def switch(recorder: Recorder, embed: Counting, clock: FakeClock) -> Iterator[Ca
         yield on
     costguard.uninstrument()
     costguard.configure()
+
+
+@pytest.mark.parametrize(("model", "decision"), [("words-1", "cache_hit"), ("words-2", "allowed"), ("", "allowed")])
+def test_processes_that_share_a_store_find_each_others_questions(
+    model: str,
+    decision: str,
+    provider: LoopbackProvider,
+    recorder: Recorder,
+    embed: Counting,
+    tmp_path: Path,
+) -> None:
+    """If they name the same embedding model, for vectors of two models cannot be compared; what is no vector is
+    passed over."""
+    store = f"sqlite://{tmp_path}/answers.db"
+
+    def begin(name: str) -> None:
+        """As another process would: with nothing of its own but the store."""
+        semantic = Semantic(embed, threshold=1.0, mode="live", model=name)
+        costguard.configure(exporters=[recorder], cache=Cache(store, features=["faq"], semantic=semantic))
+
+    ask = _openai(provider)
+    costguard.instrument()
+    try:
+        with costguard.budgeted("faq"):
+            begin("words-1")
+            ask(FAR)
+            begin("words-1")
+            ask(OTHER)
+            with sqlite3.connect(tmp_path / "answers.db") as file:
+                scope = file.execute("SELECT scope FROM vectors").fetchone()[0]
+                file.execute("INSERT INTO vectors (scope, key, vector, expires) VALUES (?, 'x', '7', 9e9)", (scope,))
+            file.close()
+            begin(model)
+            ask(SAME)
+    finally:
+        costguard.uninstrument()
+        costguard.configure()
+    assert ["allowed", "allowed", decision] == [event.decision for event in recorder.calls]
 
 
 def _openai(provider: LoopbackProvider, **parameters: Any) -> Ask:

@@ -36,6 +36,8 @@ class Alike:
         """The answer to a question that means the same; in shadow mode None, and it is noted for later."""
         semantic = self._semantic
         self._vector = semantic.vector(self._question)
+        if self._cache.vectors is not None:
+            semantic.learn(self._scope, self._cache.vectors)
         live = semantic.mode == "live"
         for similarity, key in semantic.nearest(self._scope, self._vector):
             if live and similarity < semantic.threshold:
@@ -61,6 +63,7 @@ class Alike:
             apart = distance(would, real)
             self._semantic.compared(Comparison(self._feature, entry.model, similarity, would == real, apart))
         self._semantic.remember(self._scope, key, self._vector)
+        self._cache.tell(self._scope, key, self._vector, entry.expires)
 
 
 def _text(entry: Entry) -> str:

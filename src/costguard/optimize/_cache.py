@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from .._period import length
 from .._types import Call
 from .._writer import Writer
 from ..errors import ConfigError
-from ..ports import AnswerStore, Leases, Request
+from ..ports import AnswerStore, Leases, Request, Vectors
 from . import _requests
 from ._entries import Entry
 from ._flights import Flights
@@ -99,6 +100,8 @@ class Cache:
         self.patience = float(patience)
         self.store = open_store(store)
         self.leases = self.store if isinstance(self.store, Leases) and self.patience else None
+        shared = semantic is not None and semantic.model and isinstance(self.store, Vectors)
+        self.vectors = self.store if shared and isinstance(self.store, Vectors) else None
         self.flights = Flights()
         self._left: deque[tuple[str, str]] = deque()
         self._writer = Writer()
@@ -176,6 +179,12 @@ class Cache:
             # The flight stays until the answer can be found in the store, so that nobody falls between the two.
             self._writer.put(lambda: self._write(key, text, entry.expires))
         return True
+
+    def tell(self, scope: str, key: str, vector: array[float], expires: float) -> None:
+        """Let the other processes know of the question whose answer was kept under a key."""
+        vectors, semantic = self.vectors, self.semantic
+        if vectors is not None and semantic is not None:
+            self._writer.put(lambda: semantic.tell(scope, key, vector, expires, vectors))
 
     def give_up(self, key: str, owner: str) -> None:
         """Let other processes send the request of a key, once what was kept before can be found."""

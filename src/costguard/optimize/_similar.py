@@ -5,6 +5,7 @@ All but the words of the last question has to be equal, and what means the same 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import threading
@@ -16,8 +17,9 @@ from itertools import pairwise
 from operator import mul
 from typing import Any, Final, Literal, Protocol
 
+from .._shield import log
 from ..errors import ConfigError
-from ..ports import Request
+from ..ports import Request, Vectors
 
 COMPARED: Final = 10_000
 """Comparisons remembered; the oldest make room."""
@@ -82,13 +84,21 @@ class Semantic:
         threshold: the cosine similarity from which on questions mean the same, above 0 and up to 1.
         mode: ``shadow`` or ``live``.
         entries: questions whose vectors are remembered, in this process; those unused for longest make room.
+        model: the embedding model's name. With it, processes that share the cache's store find each other's questions,
+            those that name the same model; left out, each process knows its own.
 
     Raises:
         ConfigError: an argument is malformed.
     """
 
     def __init__(
-        self, embed: Embed, *, threshold: float = 0.95, mode: Literal["shadow", "live"] = "shadow", entries: int = 1000
+        self,
+        embed: Embed,
+        *,
+        threshold: float = 0.95,
+        mode: Literal["shadow", "live"] = "shadow",
+        entries: int = 1000,
+        model: str = "",
     ) -> None:
         if not callable(embed):
             raise ConfigError(f"embed={embed!r} cannot be called; give a function of texts that returns vectors")
@@ -98,12 +108,16 @@ class Semantic:
             raise ConfigError(f"mode={mode!r}: allowed are 'shadow', which only measures, and 'live'")
         if isinstance(entries, bool) or not isinstance(entries, int) or entries < 1:
             raise ConfigError(f"entries={entries!r}: give a whole number above 0")
+        if not isinstance(model, str):
+            raise ConfigError(f"model={model!r}: give the embedding model's name")
+        self.model = model
         self.threshold = float(threshold)
         self.mode: Literal["shadow", "live"] = mode
         self._embed = embed
         self._most = entries
         self._places: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._scopes: dict[str, dict[str, array[float]]] = {}
+        self._read: dict[str, str] = {}
         self._compared: deque[Comparison] = deque(maxlen=COMPARED)
         self._looked = 0
         self._lock = threading.Lock()
@@ -136,11 +150,24 @@ class Semantic:
         Raises:
             ValueError: the embedding function returned no vector that has a direction.
         """
-        made = array("d", next(iter(self._embed([text]))))
-        size = math.sqrt(math.fsum(x * x for x in made))
-        if not 0 < size < math.inf:
-            raise ValueError(f"the embedding function returned a vector of length {size}")
-        return array("d", (x / size for x in made))
+        return _unit(array("d", next(iter(self._embed([text])))))
+
+    def learn(self, scope: str, vectors: Vectors) -> None:
+        """Remember what other processes have asked in a scope since this one looked last."""
+        with self._lock:
+            after = self._read.get(scope, "")
+        for place, key, vector in vectors.notes(f"{scope}:{self.model}", after):
+            try:
+                self.remember(scope, key, _unit(array("d", json.loads(vector))))
+            except (ValueError, TypeError):
+                log.warning("the response cache holds a vector that is none, and does without it")
+            with self._lock:
+                if scope in self._scopes:
+                    self._read[scope] = place
+
+    def tell(self, scope: str, key: str, vector: array[float], expires: float, vectors: Vectors) -> None:
+        """Let other processes know of a question."""
+        vectors.note(f"{scope}:{self.model}", key, json.dumps([round(x, 7) for x in vector]), expires)
 
     def nearest(self, scope: str, vector: array[float]) -> list[tuple[float, str]]:
         """The three most similar questions of a scope, and how similar they are: the keys of their answers."""
@@ -182,6 +209,15 @@ class Semantic:
         del self._scopes[scope][key]
         if not self._scopes[scope]:
             del self._scopes[scope]
+            # Whoever asks there again reads it all again.
+            self._read.pop(scope, None)
+
+
+def _unit(vector: array[float]) -> array[float]:
+    size = math.sqrt(math.fsum(x * x for x in vector))
+    if not 0 < size < math.inf:
+        raise ValueError(f"a vector of length {size}: the embedding function has to return ones with a direction")
+    return array("d", (x / size for x in vector))
 
 
 def _dot(one: array[float], other: array[float]) -> float:

@@ -11,6 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 from ...errors import ConfigError
 
 ENTRIES: Final = 10_000
+VECTORS: Final = 2_000
+"""Questions whose vectors a shared store keeps at most, of all scopes or of each."""
 SIZE: Final = 64 * 2**20
 """Characters of all answers together."""
 

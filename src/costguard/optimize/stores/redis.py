@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ...errors import ConfigError, MissingExtraError
 from ._away import Away
+from .memory import VECTORS
 
 ANSWER: Final = 0.25
 """Seconds for a connection, and for an answer."""
@@ -66,6 +68,31 @@ class RedisStore:
         except self._errors as error:
             self._away.note(error)
 
+    def note(self, scope: str, key: str, vector: str, expires: float) -> None:
+        """See `costguard.ports.Vectors.note`."""
+        left = round((expires - time.time()) * 1000)
+        if self._away or left <= 0:
+            return
+        name = f"{self._namespace}:near:{scope}"
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                pipe.xadd(name, {"key": key, "vector": vector}, maxlen=VECTORS, approximate=True)
+                pipe.pexpire(name, left)
+                pipe.execute()
+        except self._errors as error:
+            self._away.note(error)
+
+    def notes(self, scope: str, after: str) -> Sequence[tuple[str, str, str]]:
+        """See `costguard.ports.Vectors.notes`."""
+        if self._away:
+            return ()
+        try:
+            found = self._client.xrange(f"{self._namespace}:near:{scope}", min=f"({after}" if after else "-")
+        except self._errors as error:
+            self._away.note(error)
+            return ()
+        return [(place.decode(), row[b"key"].decode(), row[b"vector"].decode()) for place, row in found]
+
     def lease(self, key: str, owner: str, now: float, seconds: float) -> bool:  # noqa: ARG002 - the server's clock
         """See `costguard.ports.Leases.lease`."""
         if self._away:
@@ -91,8 +118,9 @@ class RedisStore:
 
     def clear(self) -> None:
         """See `costguard.ports.AnswerStore.clear`."""
-        for key in self._client.scan_iter(match=f"{self._namespace}:[0-9a-f]*", count=1000):
-            self._client.unlink(key)
+        for kept in ("[0-9a-f]*", "near:*"):
+            for key in self._client.scan_iter(match=f"{self._namespace}:{kept}", count=1000):
+                self._client.unlink(key)
 
     def secret(self) -> bytes | None:
         """See `costguard.ports.AnswerStore.secret`."""

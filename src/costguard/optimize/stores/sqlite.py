@@ -7,13 +7,14 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from ...errors import ConfigError
 from ._away import Away
-from .memory import entries_of
+from .memory import VECTORS, entries_of
 
 ENTRIES: Final = 100_000
 _PRUNE_EVERY: Final = 100
@@ -22,6 +23,11 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, text TEXT NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answers_expires ON answers (expires);
 CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS vectors (
+    place INTEGER PRIMARY KEY AUTOINCREMENT, scope TEXT NOT NULL, key TEXT NOT NULL, vector TEXT NOT NULL,
+    expires REAL NOT NULL, UNIQUE (scope, key) ON CONFLICT REPLACE
+);
+CREATE INDEX IF NOT EXISTS vectors_scope ON vectors (scope, place);
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 
@@ -85,6 +91,37 @@ class SQLiteStore:
         except (sqlite3.Error, OSError) as error:
             self._away.note(error)
 
+    def note(self, scope: str, key: str, vector: str, expires: float) -> None:
+        """See `costguard.ports.Vectors.note`."""
+        if self._away:
+            return
+        try:
+            with self._lock:
+                connection = self._connected()
+                row = (scope, key, vector, expires)
+                connection.execute("INSERT INTO vectors (scope, key, vector, expires) VALUES (?, ?, ?, ?)", row)
+                connection.execute(
+                    "DELETE FROM vectors WHERE place <= (SELECT max(place) FROM vectors) - ? OR expires < ?",
+                    (min(self._most, VECTORS), time.time() - _DAY),
+                )
+        except (sqlite3.Error, OSError) as error:
+            self._away.note(error)
+
+    def notes(self, scope: str, after: str) -> Sequence[tuple[str, str, str]]:
+        """See `costguard.ports.Vectors.notes`."""
+        if self._away:
+            return ()
+        try:
+            with self._lock:
+                rows = self._connected().execute(
+                    "SELECT place, key, vector FROM vectors WHERE scope = ? AND place > ? ORDER BY place",
+                    (scope, int(after or 0)),
+                ).fetchall()  # fmt: skip
+        except (sqlite3.Error, OSError) as error:
+            self._away.note(error)
+            return ()
+        return [(str(place), str(key), str(vector)) for place, key, vector in rows]
+
     def lease(self, key: str, owner: str, now: float, seconds: float) -> bool:
         """See `costguard.ports.Leases.lease`."""
         if self._away:
@@ -115,7 +152,7 @@ class SQLiteStore:
     def clear(self) -> None:
         """See `costguard.ports.AnswerStore.clear`."""
         with self._lock:
-            self._connected().execute("DELETE FROM answers")
+            self._connected().executescript("DELETE FROM answers; DELETE FROM vectors")
 
     def secret(self) -> bytes | None:
         """See `costguard.ports.AnswerStore.secret`."""
