@@ -1,7 +1,8 @@
 """Whether a review of a million calls says what plain SQL says, and how long both take: `python benchmarks/review.py`.
 
-It simulates two months of calls into a journal, makes the report of the second one, compares each of its figures with
-plain SQL over the calls, and makes it once more to see that not a byte differs. `--journal` keeps the file.
+It simulates two months of calls into a journal, makes the reports of both together and of the second one, compares each
+of their figures with plain SQL over the calls, and makes them once more to see that not a byte differs. `--deep` also
+prices every call on other models and looks for repeated questions. `--journal` keeps the file.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from costguard._catalog import Catalog
+from costguard._snapshot import load
 from costguard.journals.sqlite import SQLiteJournal
-from costguard.review import render, review, span
+from costguard.review import Span, render, review, span
 from costguard.testing.months import Simulation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--journal", type=Path, help="a file to keep")
+    parser.add_argument("--deep", action="store_true", help="go through every call, too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = options.journal or Path(folder) / "calls.db"
@@ -42,7 +46,11 @@ def main() -> None:
             if journal.extent().since is None:
                 fill(journal, options.calls)
             print(f"the file has {path.stat().st_size / 1e6:,.0f} MB")
-            measure(journal, path)
+            both = span(AFTER, since="2026-09-01", until="2026-10-31")
+            for of in (span(AFTER, month="2026-10"), both):
+                measure(journal, path, of)
+            if options.deep:
+                deep(journal, both)
 
 
 def fill(journal: SQLiteJournal, calls: int) -> None:
@@ -59,25 +67,52 @@ def fill(journal: SQLiteJournal, calls: int) -> None:
     print(f"{written:,} records simulated and written in {seconds:.0f} s ({written / seconds:,.0f} a second)")
 
 
-def measure(journal: SQLiteJournal, path: Path) -> None:
+def measure(journal: SQLiteJournal, path: Path, of: Span) -> None:
     """Compare the report with plain SQL, and their times."""
-    october = span(AFTER, month="2026-10")
-    began, at_work = time.perf_counter(), time.process_time()
-    text = render(review(journal, october), "json")
-    reported, worked = time.perf_counter() - began, time.process_time() - at_work
-    began, at_work = time.perf_counter(), time.process_time()
-    truth = plain_sql.figures(str(path), october.since, october.until, october.before().since)
-    queried, computed = time.perf_counter() - began, time.process_time() - at_work
+    with Timed() as reporting:
+        text = render(review(journal, of), "json")
+    with Timed() as querying:
+        truth = plain_sql.figures(str(path), of.since, of.until, of.before().since)
     document = json.loads(text)
     figures = plain_sql.compare(document, truth)
     calls = document["verdict"]["calls"]
-    print(f"October: {calls:,} calls, ${document['verdict']['spent']}; {figures} figures are what plain SQL says")
-    print(f"report: {reported:.2f} s ({worked:.2f} s of CPU time)")
-    print(f"plain SQL over the calls, the same figures: {queried:.2f} s ({computed:.2f} s of CPU time)")
-    assert text == render(review(journal, october), "json")
-    print("a second run is the same to the byte")
+    print(f"{of.label}: {calls:,} calls, ${document['verdict']['spent']}; {figures} figures are what plain SQL says")
+    print(f"  report: {reporting}")
+    print(f"  plain SQL over the calls, the same figures: {querying}")
+    assert text == render(review(journal, of), "json")
     for format in ("table", "md", "csv"):
-        assert render(review(journal, october), format) == render(review(journal, october), format)
+        assert render(review(journal, of), format) == render(review(journal, of), format)
+    print("  a second run is the same to the byte")
+
+
+def deep(journal: SQLiteJournal, of: Span) -> None:
+    """Go through every call."""
+    catalog = Catalog(load)
+    with Timed() as going:
+        report = review(
+            journal, of, compare=False, catalog=catalog, options={"deep": True}, sections=["moves", "cache"]
+        )
+    moves, cache = report.section("moves"), report.section("cache")
+    assert moves is not None
+    assert cache is not None
+    print(
+        f"{of.label}, call by call: {moves.facts['calls']:,} calls priced elsewhere, {cache.facts['known']:,} questions"
+    )
+    print(f"  {going}")
+
+
+class Timed:
+    """How long a block takes, by the clock and of CPU time."""
+
+    def __enter__(self) -> Timed:
+        self._began, self._at_work = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds, self._worked = time.perf_counter() - self._began, time.process_time() - self._at_work
+
+    def __str__(self) -> str:
+        return f"{self._seconds:.2f} s ({self._worked:.2f} s of CPU time)"
 
 
 if __name__ == "__main__":

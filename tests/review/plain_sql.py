@@ -30,7 +30,7 @@ def _figures(ask: Asked, since: int, until: int, before: int) -> dict[str, Any]:
     span = (since, until)
     return {
         "spent": ask(f"SELECT sum(nano), count(*), sum(saved), sum(unpriced <> '') {calls}", *span)[0],
-        "before": ask(f"SELECT sum(nano) {calls}", before, since)[0][0],
+        "before": ask(f"SELECT coalesce(sum(nano), 0) {calls}", before, since)[0][0],
         "features": _by_first(ask(
             "SELECT feature, sum(nano), count(*), sum(cache_read), sum(input),"
             f" sum(outcome IN ('error', 'unknown', 'cancelled')) {calls} GROUP BY feature", *span,

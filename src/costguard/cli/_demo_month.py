@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from .._budget import Budget, budget
+from .._config import state
 from ..errors import MissingExtraError
 from ..journals.sqlite import SQLiteJournal
 from ..review import FORMATS, Report, render, review, span
@@ -41,7 +42,8 @@ def month(out: TextIO, folder: Path, width: int, color: bool) -> None:
             journal.record(record)
         journal.flush(60)
         report = review(
-            journal, span(FIRST + DAYS * DAY, month="2026-10"), budgets=budgets(), title="acme (simulated)"
+            journal, span(FIRST + DAYS * DAY, month="2026-10"), budgets=budgets(), title="acme (simulated)",
+            catalog=state.catalog,
         )  # fmt: skip
         _show(out, report, width, color)
         written = _leave(report, folder)

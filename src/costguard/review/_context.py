@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from shlex import quote
 from typing import Any, Final
 
 from .._budget import Budget
@@ -12,6 +13,8 @@ from ..ports import Journal
 from ._span import Span
 from .caching import Caching
 
+OWN_TAGS: Final = ("feature", "team", "environment", "user")
+"""Tags that are options of their own on the command line."""
 _STEP: Final = 2_000
 """Calls after which it is told how far reading has got."""
 
@@ -71,6 +74,12 @@ class Context:
         """The calls of another span in the same scope."""
         return Selection(span.since, span.until if span.closed else _quarter_after(span.ends), self.scope)
 
+    def step(self, command: str, *more: str, **tags: str) -> str:
+        """A command that looks closer at the same stretch of time, as it can be pasted into a shell."""
+        own = {name: value for name, value in self.scope.items() if name not in tags}
+        asked = [_option(name, value) for name, value in {**own, **tags}.items()]
+        return " ".join(["costguard", command, self.span.words, *asked, *more])
+
     def bills(self) -> Iterator[Bill]:
         """The bills of the reviewed calls, by time."""
         sums = self.total()
@@ -107,6 +116,12 @@ class Context:
         for group in self.groups(by, steps):
             found.setdefault(group.key, [0] * len(steps))[place[group.starts]] += group.sums.nano
         return {key: tuple(spent) for key, spent in found.items()}
+
+
+def _option(name: str, value: str) -> str:
+    if name in OWN_TAGS:
+        return f"--{name} {quote(value)}"
+    return f"--tag {quote(f'{name}={value}')}"
 
 
 Build = Callable[[Context], Any]

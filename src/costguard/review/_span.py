@@ -67,6 +67,15 @@ class Span:
         """The day of an instant."""
         return datetime.fromtimestamp(at, _zone(self.timezone)).date()
 
+    @property
+    def words(self) -> str:
+        """What names it on the command line, whenever that is read."""
+        zone = "" if self.timezone == "UTC" else f" --timezone {self.timezone}"
+        first, last = self.date(self.since), self.date(self.until - 1)
+        if self.kind == "month":
+            return f"--month {first:%Y-%m}{zone}"
+        return f"--since {first} --until {last}{zone}"
+
     def before(self) -> Span:
         """The one to compare with: the same kind before it, as far as this one has got."""
         if self.kind == "range":

@@ -6,6 +6,7 @@ Columns that do not fit are left out whole, those of the highest rank first; onl
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from ._words import against, basis, headline, spent, unnamed
 BAR: Final = 10
 SHORTEST: Final = 18
 """Characters of a name that are always shown."""
+SPARED: Final = 4
+"""The rank from which on a column is left out rather than that a name is shortened."""
 GAP: Final = 2
 
 _LEVELS: Final = {"!": "bold red", "?": "yellow", "i": "cyan"}
@@ -124,19 +127,22 @@ def _style(value: Any) -> str:
 
 
 def fitting(section: Section, cells: list[list[str]], width: int) -> list[int]:
-    """The places of the columns that fit: names can shrink, numbers cannot."""
+    """The places of the columns that fit: numbers cannot shrink, and names do before what matters more is left out."""
     places = list(range(len(section.columns)))
-    while len(places) > 1 and _room(section, cells, places) > width:
-        rank = max(section.columns[place].rank for place in places)
-        if not rank:
-            break
-        places.remove(max(place for place in places if section.columns[place].rank == rank))
+    for room, spared in ((_needed, SPARED), (_least, 1)):
+        while len(places) > 1 and _room(section, cells, places, room) > width:
+            rank = max(section.columns[place].rank for place in places)
+            if rank < spared:
+                break
+            places.remove(max(place for place in places if section.columns[place].rank == rank))
     return places
 
 
-def _room(section: Section, cells: list[list[str]], places: list[int]) -> int:
-    widths = [_least(section, cells, place) for place in places]
-    return sum(widths) + GAP * (len(places) - 1)
+Room = Callable[[Section, list[list[str]], int], int]
+
+
+def _room(section: Section, cells: list[list[str]], places: list[int], room: Room) -> int:
+    return sum([room(section, cells, place) for place in places]) + GAP * (len(places) - 1)
 
 
 def _least(section: Section, cells: list[list[str]], place: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from shlex import quote
 from zoneinfo import ZoneInfo
 
 from ..._journal import Selection
@@ -73,5 +74,5 @@ def _advice(context: Context, jump: Jump) -> Advice:
     name = jump.name or "calls without a feature"
     usual = f"instead of {money(jump.usual)}" if jump.usual else "and nothing before"
     text = f"{name} cost {money(jump.spent)} on {_when(jump)} {usual}, mostly on {_driver(context, jump)}."
-    step = f"costguard report --feature {jump.name} --since {jump.first} --until {jump.last} --group-by model"
+    step = f"costguard report --feature {quote(jump.name)} --since {jump.first} --until {jump.last} --group-by model"
     return Advice("!", text, step if jump.name else "", jump.excess)

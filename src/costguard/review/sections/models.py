@@ -28,7 +28,7 @@ def section(context: Context) -> Section | None:
         "models",
         "Model mix",
         (
-            Column("provider", "provider", "text", 4), Column("model", "model", "text"),
+            Column("model", "model", "text"), Column("provider", "provider", "text", 4),
             Column("spend", "spend", "money"), Column("share", "share", "share"), *change,
             Column("calls", "calls", "count", 1), Column("per_call", "$/call", "money", 1),
             Column("input_tokens", "tokens in", "count", 5), Column("output_tokens", "out", "count", 6),
@@ -43,7 +43,7 @@ def _row(context: Context, key: tuple[str, ...], sums: Sums, before: Sums | None
     # Calls that nobody can price did not cost nothing.
     priced = bool(sums.nano) or not sums.unpriced
     return (
-        *key, sums.nano if priced else None, sums.nano / whole if whole and priced else None, *change,
+        *key[::-1], sums.nano if priced else None, sums.nano / whole if whole and priced else None, *change,
         sums.calls, sums.nano // sums.calls if sums.calls and priced else None,
         sums.input_tokens, sums.output_tokens, sums.cache_read / sums.input_tokens if sums.input_tokens else None,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from .._context import Context
-from .._figures import money, share
+from .._figures import count, money, share
 from .._model import Advice, Column, Row, Section
 from ..caching import Asked
 from ..what_if import Move, WhatIf, what_if
@@ -17,9 +17,9 @@ WORTH: Final = 50
 """A saving below one part in this many of the spend is no advice."""
 
 COLUMNS: Final = (
-    Column("feature", "feature", "text"), Column("provider", "provider", "text", 5),
-    Column("model", "from", "text", 2), Column("to", "to", "text"), Column("tier", "tier", "text", 6),
-    Column("movable", "movable", "share", 1),
+    Column("feature", "feature", "text"), Column("provider", "provider", "text", 8),
+    Column("model", "from", "text", 2), Column("to", "to", "text"), Column("tier", "tier", "text", 8),
+    Column("movable", "movable", "share", 2),
     Column("cost", "cost", "money", 2), Column("would_cost", "would be", "money", 2),
     Column("saved", "saved", "money"), Column("why", "why", "text", 5), Column("calls", "calls", "count", 4),
 )  # fmt: skip
@@ -29,8 +29,8 @@ _ALWAYS: Final = (
     " too."
 )
 _UNTRIED: Final = (
-    "Added up is one step down only: {how}. Whether its answers are good enough is not measured: try it on some of the"
-    " calls first, with an evaluation or side by side."
+    "One step down, {how}, would have saved {saved} ({part}) on {movable} of {calls} calls. Whether its answers are"
+    " good enough is not measured: try it on some of them first, with an evaluation or side by side."
 )
 _HOW: Final = {
     "ladder": "the configured ladder", "smaller": "the next smaller model of the same generation",
@@ -62,7 +62,7 @@ def section(context: Context) -> Section | None:
         COLUMNS,
         tuple([row(move) for move in shown]),
         notes=notes(found),
-        advice=tuple(_advice(found)),
+        advice=tuple(_advice(context, found)),
         facts={
             "calls": found.calls, "not_movable": found.kept, "saved_nano": found.saved, "movable": found.movable,
         },
@@ -124,7 +124,9 @@ def notes(found: WhatIf) -> tuple[str, ...]:
     said = [_ALWAYS]
     hows = [_HOW[why] for why in _HOW if any(move.why == why for move in found.steps)]
     if hows:
-        said.append(_UNTRIED.format(how=", or else ".join(hows)))
+        part = share(found.saved / found.nano) if found.nano else ""
+        counts = {"movable": count(found.movable), "calls": count(found.calls)}
+        said.insert(0, _UNTRIED.format(how=" or ".join(hows), saved=money(found.saved), part=part, **counts))
     assumed = sorted({cap for move in found.models for cap in move.assumed})
     if assumed:
         said.append(f"Taken as needed, because no record shows it: {', '.join(assumed)}.")
@@ -135,7 +137,7 @@ def notes(found: WhatIf) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _advice(found: WhatIf) -> Sequence[Advice]:
+def _advice(context: Context, found: WhatIf) -> Sequence[Advice]:
     advice = []
     for move in sorted([*found.steps, *_tiers(found)], key=lambda one: (-one.saved, one.feature, one.model)):
         if move.saved * WORTH < found.nano:
@@ -146,6 +148,6 @@ def _advice(found: WhatIf) -> Sequence[Advice]:
             f"{name}: {share(move.movable / move.calls)} of its calls on {move.model} would have cost"
             f" {money(move.saved)} less {where}{'' if move.tier else ', if its answers are good enough'}."
         )
-        step = f"costguard what-if --feature {move.feature}" if move.feature else "costguard what-if"
+        step = context.step("what-if", feature=move.feature)
         advice.append(Advice("i", text, step, move.saved))
     return advice[:5]

@@ -63,7 +63,7 @@ def _advice(context: Context) -> list[Advice]:
         found.append(Advice("?", text, 'costguard.prices.add("...", input=..., output=...)'))
     if whole.estimated_nano * 20 > whole.nano:
         text = f"{money(whole.estimated_nano)} of {money(whole.nano)} are estimates, on the dear side."
-        found.append(Advice("?", text, "costguard report --group-by model,entry", whole.estimated_nano))
+        found.append(Advice("?", text, context.step("report", "--group-by model,entry"), whole.estimated_nano))
     pruned = context.journal.extent().calls_since
     if pruned is not None and pruned > context.span.since and any(_needs_calls(name) for name in context.group_by):
         text = f"Calls before {day(context.span.date(pruned))} are pruned, so users and free tags are incomplete."

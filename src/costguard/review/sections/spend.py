@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..._journal import Sums
-from .._context import Context
+from .._context import OWN_TAGS, Context
 from .._figures import count, money, share
 from .._model import Advice, Change, Column, Row, Section
 from .budgets import limits_by
@@ -125,6 +125,6 @@ def _why(now: Sums, before: Sums) -> str:
 
 def _look(context: Context, key: Key) -> str:
     name = context.group_by[0]
-    if len(key) == 1 and name in ("feature", "team", "environment", "user"):
-        return f"costguard report --{name} {key[0]} --group-by model"
+    if len(key) == 1 and name in OWN_TAGS:
+        return context.step("report", "--group-by model", **{name: key[0]})
     return ""

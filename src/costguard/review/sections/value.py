@@ -42,7 +42,7 @@ def section(context: Context) -> Section | None:
         ),
         tuple(rows),
         notes=tuple(_notes(context)),
-        advice=tuple(_advice(keys, now, before)),
+        advice=tuple(_advice(context, keys, now, before)),
     )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def _notes(context: Context) -> list[str]:
     return []
 
 
-def _advice(keys: list[Key], now: dict[Key, Worth], before: dict[Key, Worth]) -> list[Advice]:
+def _advice(context: Context, keys: list[Key], now: dict[Key, Worth], before: dict[Key, Worth]) -> list[Advice]:
     found = []
     for key in keys:
         it, was = now[key], before.get(key)
@@ -74,7 +74,7 @@ def _advice(keys: list[Key], now: dict[Key, Worth], before: dict[Key, Worth]) ->
             per = "dollar of value" if it.value and was.value else "outcome"
             grown = _ratio(it) / _ratio(was) - 1
             text = f"{name} got dearer: {grown:+.0%} cost per {per}, {money(it.each or 0)} each."
-            step = f"costguard report --feature {key[1]} --group-by model" if key[1] else ""
+            step = context.step("report", "--group-by model", feature=key[1]) if key[1] else ""
             found.append(Advice("!", text, step, it.cost))
     return found
 
