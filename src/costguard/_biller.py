@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ._catalog import Catalog, host_provider
-from ._hosts import routed
+from ._hosts import ROUTER, routed
 
 _FIRST: Final = ("openai", "anthropic", "google")
 _MORE: Final = (
@@ -48,15 +48,21 @@ class Biller:
 
     def of_model(self, model: str, at: float) -> str:
         """The provider that sells `model`; the one with the nearest kin for an unknown name."""
+        asked = routed(ROUTER, model.lower())[0]
+        if asked != ROUTER and self._certain(asked, model, at):
+            return asked
         for provider in (*_FIRST, *_MORE):
-            match = self._catalog.match(provider, model, at)
-            if match is not None and not match.estimated:
+            if self._certain(provider, model, at):
                 return provider
         closest = [
             (match.closeness, provider) for provider in _FIRST if (match := self._catalog.match(provider, model, at))
         ]
         closeness, provider = max(closest, default=(0, ""))
         return provider if closeness else ""
+
+    def _certain(self, provider: str, model: str, at: float) -> bool:
+        match = self._catalog.match(provider, model, at)
+        return match is not None and not match.estimated
 
     def _behind(self, sdk: str, host: str, model: str, at: float) -> str:
         match = self._catalog.match(sdk, model, at)

@@ -14,12 +14,13 @@ from typing import Any, Final
 from . import _ceiling
 from ._ceiling import Ceiling
 from ._explain import Explanation, Line, lines, reported_line
-from ._hosts import ROUTED, ROUTER, host_provider, host_region, provider_name, routed
+from ._hosts import ROUTER, host_provider, host_region, provider_name, routed
 from ._match import LONGEST, forms, tidy, vendor
-from ._models import ANYWHERE, Match, Model, Shelf, day, weight
+from ._models import ANYWHERE, Match, Model, Shelf, day
 from ._money import PICO_PER_NANO
 from ._own import Number, OwnPrices
 from ._rates import ONE, PREMIUM, TIER_NAMES, Price, Rates, Sheet, dearest, price_at, scaled, stretch, tier_rates
+from ._router import choices, unrouted
 from ._types import STANDARD, Call, Cost, Unit, Usage, input_of, quick_cost
 
 __all__ = ["Catalog", "Ceiling", "Explanation", "Line", "host_provider"]
@@ -259,20 +260,8 @@ class Catalog:
         if name.startswith(ROUTER):
             name, wanted, _ = routed(name, wanted)
             if name == ROUTER and self._own.find(name, wanted) is None:
-                return next(iter(self._choices(wanted, at)), None)
+                return next(iter(choices(self._listed, self._kin, wanted, at)), None)
         return self._certain(name, wanted) or self._kin(name, wanted, at)
-
-    def _choices(self, name: str, at: float) -> list[Match]:
-        """What the router can send a model's call to: all who list the model, else the nearest kin; the dearest
-        first."""
-        listed = [found for seller in ROUTED if (found := self._listed(seller, name)) is not None]
-        if not listed:
-            kin = [found for seller in ROUTED if (found := self._kin(seller, name, at)) is not None]
-            closest = max((found.closeness for found in kin), default=0)
-            listed = [found for found in kin if found.closeness == closest]
-        ordered = sorted(listed, key=lambda found: weight(found.model, at), reverse=True)
-        why = "which provider the router chose is not known, priced at the dearest rates of those that sell the model"
-        return [replace(found, estimated=True, why=found.why or why) for found in ordered]
 
     def _listed(self, provider: str, name: str) -> Match | None:
         """The listed model that a name certainly means, at the provider or at one whose models it resells."""
@@ -365,22 +354,12 @@ class Catalog:
         )
 
     def _unrouted(self, name: str, tier: str, at: float) -> Sheet:
-        """The dearest rates of all who can have been chosen by the router, unit by unit."""
-        choices = self._choices(name, at)
-        if not choices:
+        found = choices(self._listed, self._kin, name, at)
+        if not found:
             return Sheet("", {}, (float("-inf"), float("inf")))
-        models = [found.model for found in choices]
+        names = (name, found[0].model.id.lower())
         wanted = TIER_NAMES.get(tier.lower(), tier.lower())
-        rates = dearest(self._at_tier(model, price_at(model.prices, at), wanted)[0] for model in models)
-        times = [stretch(model.prices, at) for model in models]
-        return Sheet(
-            models[0].entry(price_at(models[0].prices, at), wanted),
-            self._own.discounted(ROUTER, (name, models[0].id.lower()), rates),
-            (max(starts for starts, _ in times), min(ends for _, ends in times)),
-            sizes=(_largest(model.context for model in models), _largest(model.max_output for model in models)),
-            estimated=True,
-            why=choices[0].why,
-        )
+        return unrouted(found, wanted, at, self._at_tier, lambda rates: self._own.discounted(ROUTER, names, rates))
 
     def _at_tier(self, model: Model, price: Price, tier: str) -> tuple[Rates, str]:
         """The rates of a tier, and what had to be assumed: always on the dear side."""
@@ -398,12 +377,6 @@ class Catalog:
             return scaled(price.rates, ratio), f"no {tier} price is listed, priced at {times} of standard"
         tables = (rates for name in price.tiers if (rates := tier_rates(price, name)) is not None)
         return dearest((price.rates, *tables)), f"the tier {tier[:40]!r} is unknown, priced at the dearest known one"
-
-
-def _largest(sizes: Iterable[int | None]) -> int | None:
-    """The largest of them; None, which is taken as larger than any, when one is unknown."""
-    known = list(sizes)
-    return None if None in known else max((size for size in known if size is not None), default=None)
 
 
 def _joined(entry: str, more: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from costguard._biller import Biller
 from costguard._catalog import Catalog
+from costguard._config import state
 from costguard._funnels.stainless import request_of
 from costguard._hosts import ROUTED, ROUTER, place
 from costguard._snapshot import load, providers, vendored
@@ -108,8 +109,25 @@ def test_the_path_of_the_client_names_the_provider(catalog: Catalog, base: str, 
     """The real SDK is pointed at the router with the provider in its base URL."""
     with openai.OpenAI(api_key="x", base_url=base) as client:
         options: Any = openai._models.FinalRequestOptions.construct(method="post", url="/chat/completions")
-        request = request_of(client, options, stream=False)
+        request = request_of(client, options, False, state.guard)
     assert Biller(catalog).of_call("openai", request.host, "openai/gpt-oss-120b", NOW) == bills
+
+
+@pytest.mark.parametrize(
+    ("model", "seller"),
+    [
+        ("openai/gpt-oss-120b:together", "huggingface_together"),
+        ("meta-llama/Llama-3.3-70B-Instruct:groq", "huggingface_groq"),
+        ("openai/gpt-oss-120b:nobody", "together"),
+        ("nobody/model-zz:together", ""),
+        ("gpt-4o", "openai"),
+    ],
+)
+def test_a_suffix_that_names_a_provider_says_who_sells_a_model(catalog: Catalog, model: str, seller: str) -> None:
+    """Without a host too, as on the command line; one that names nobody, or not a seller of the model, says nothing."""
+    found = Biller(catalog).of_model(model, NOW)
+    assert found.startswith("huggingface_") == seller.startswith("huggingface_")
+    assert not seller.startswith("huggingface_") or found == seller
 
 
 def test_other_hosts_keep_their_name() -> None:
