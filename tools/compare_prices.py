@@ -30,9 +30,8 @@ from costguard._types import INPUT_UNITS, Usage
 from costguard.prices import _genai as genai
 
 TABLES = Path(__file__).parent / "prices"
-NANO, MILLIONTH = Decimal(2).scaleb(-9), Decimal("1e-6")
-"""Ours is rounded up to a nano-dollar, theirs are not, or are floats; and some of their rates are thirds, which ours
-round to a millionth of a dollar for a million tokens."""
+NANO = Decimal(2).scaleb(-9)
+"""Ours is rounded up to a nano-dollar, theirs are not, or are floats."""
 UNITS = ("input", "cache_read", "cache_write", "output")
 
 Counts = Mapping[str, int]
@@ -85,7 +84,7 @@ class Compared:
             ours = self.catalog.cost(row.provider, row.model, [Usage(counts, region=row.region)], self.when.timestamp())
             if theirs is None or ours.unpriced:
                 self.counts[f"{row.source}: not priced by one of the two"] += 1
-            elif abs(Decimal(ours.nano).scaleb(-9) - theirs) <= max(NANO, theirs * MILLIONTH):
+            elif abs(Decimal(ours.nano).scaleb(-9) - theirs) <= NANO + thirds(counts):
                 self.counts[f"{row.source}: the same"] += 1
             else:
                 self.counts[f"{row.source}: different"] += 1
@@ -132,6 +131,10 @@ class Compared:
                 checks[f"they have no rate of {unit}, we have one of the other source"] = True
             if unit not in rates and row.has(unit):
                 checks[f"their rate of {unit} was not taken"] = unit.startswith("cache")
+        fresh = {unit: count for unit, count in counts.items() if not unit.startswith("cache_")}
+        checks["cached tokens, for which they have no rate, cost nothing with them"] = (
+            len(fresh) < len(counts) and not row.has("cache_read") and row.price(fresh) == theirs
+        )
         stands = reviewed["stands"].get(row.provider, {})
         said = stands.get(name) or stands.get(row.model) or stands.get("*")
         checks[f"reviewed, ours stands: {said}"] = said is not None and (name in stands or row.model in stands)
@@ -150,6 +153,11 @@ class Compared:
             print(f"\n{reason} ({len(lines)})", *sorted(lines), sep="\n  ")
         print(f"\nwithout a reason ({len(self.open)})", *sorted(self.open), sep="\n  ")
         return 1 if self.open else 0
+
+
+def thirds(counts: Counts) -> Decimal:
+    """Some of their rates are thirds, which ours round to a pico-dollar a token."""
+    return Decimal(sum(counts.values())).scaleb(-12)
 
 
 def genai_rows(when: datetime) -> Iterator[Row]:

@@ -1,8 +1,9 @@
 """Compile src/costguard/prices/*.json from two published collections of prices and the reviewed tables beside this.
 
     pip install --no-deps genai-prices litellm      (at build time only; nothing of them is imported at run time)
-    python tools/compile_prices.py                  write the files and print what changed
-    python tools/compile_prices.py --check          write nothing, exit 1 when something would change
+    python tools/compile_prices.py                  write the files, and what changed to tools/prices/diff.txt
+    python tools/compile_prices.py --check          write no prices, exit 1 when something would change
+    python tools/compile_prices.py --diff FILE      the changes to another file, also with --check
 
 genai-prices is the primary source: prices, dates, service tiers. LiteLLM's map (read as a file, never imported) adds
 sizes, capabilities, retirement dates, regional uplifts and rates the first has not. What a model is called, which
@@ -44,6 +45,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only compare, exit 1 on a difference")
     today = datetime.now(UTC).date().isoformat()
     parser.add_argument("--built", default=today, help="the day to write into the headers")
+    parser.add_argument("--diff", type=Path, metavar="FILE", help="where to write what changed")
     options = parser.parse_args()
     tables = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(TABLES.glob("*.toml"))}
     problems: list[str] = []
@@ -54,11 +56,26 @@ def main() -> int:
     files = {book["provider"]: render(book) for book in books}
     changes = compare({name: json.loads(text) for name, text in files.items()})
     print(*changes, sep="\n")
+    diff = options.diff or (None if options.check else TABLES / "diff.txt")
+    if diff is not None and changes:
+        diff.write_text("\n".join((*headline(books[0]), *changes, "")), encoding="utf-8")
     if options.check:
         return 1 if changes else 0
     for provider, text in files.items():
         (TARGET / f"{provider}.json").write_text(text, encoding="utf-8")
     return 0
+
+
+def headline(book: Entry) -> list[str]:
+    """What was compiled from what, and from what before: the first lines of the diff."""
+    path = TARGET / f"{book['provider']}.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    named = [", ".join(f"{one['name']} {one['version']}" for one in of.get("sources", ())) for of in (before, book)]
+    return [
+        f"built {book['built']} from {named[1]}",
+        f"before {before.get('built', 'never')} from {named[0] or 'nothing'}",
+        "",
+    ]
 
 
 def render(book: Entry) -> str:

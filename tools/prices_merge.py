@@ -62,7 +62,18 @@ def provider_models(
     if facts.get("litellm_only"):
         resold = [entry for other in provider.fallback_model_providers or [] for entry in books[other]["models"]]
         models += extra_models(rows, names_of(models) | same_names(resold, rows))
-    return with_added(models, hand["model"].get(provider.id, []))
+    models = with_added(models, hand["model"].get(provider.id, []))
+    for entry in models if "cached" in facts else ():
+        discount_cached(entry, Fraction(*facts["cached"]))
+    return models
+
+
+def discount_cached(entry: Entry, factor: Fraction) -> None:
+    """Give a model that writes the provider's general rate of cached tokens, where it lists none of its own."""
+    for price in entry["prices"]:
+        rate = price["rates"].get("input")
+        if isinstance(rate, int) and rate and "output" in price["rates"]:
+            price["rates"].setdefault("cache_read", genai.scale(rate, factor))
 
 
 def with_added(models: list[Entry], added: list[Entry]) -> list[Entry]:
@@ -254,6 +265,8 @@ def touch_up(book: Entry, hand: Entry) -> None:
     entries = {entry["id"]: entry for entry in book["models"]}
     for name, day in hand["retired"].get(provider, {}).items():
         entries[name]["retired"] = day
+        if not day:
+            del entries[name]["retired"]
     for name, facts in hand["facts"].get(provider, {}).items():
         entries[name].update(facts)
     for name, rates in hand["rates"].get(provider, {}).items():
