@@ -9,6 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
+from costguard.server._wire import protocol
 from costguard.server.app import LOCAL, create_app
 
 
@@ -18,7 +19,7 @@ def serving(
 ) -> Iterator[str]:
     """The URL of a server over the guard that is current, which a test may replace while it runs."""
     application = create_app(home, hosts=hosts, closed=closed, once=once)
-    config = uvicorn.Config(application, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+    config = uvicorn.Config(application, host="127.0.0.1", port=0, log_level="warning", lifespan="off", http=protocol())
     server = uvicorn.Server(config)
     socket = config.bind_socket()
     socket.listen()  # who comes before the loop runs waits, and is not turned away

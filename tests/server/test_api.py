@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -241,6 +243,23 @@ def test_bodies_are_bounded_and_read_with_care(
     """Also as unpacked: a small body that grows without end is cut off."""
     answer = client.post("/ai-spend/track", content=body, headers={"content-type": "application/json", **headers})
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+def test_a_head_that_does_not_end_is_cut_off(client: httpx2.Client) -> None:
+    """Before it fills the memory, whether it is one header or many; a large body after a small head is none."""
+    for piece in (b"a" * 2**15, b"a: " + b"b" * 2**15 + b"\r\n"):
+        with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=60) as line:
+            line.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: ")
+            with suppress(OSError):  # it hangs up while this is being sent
+                for _ in range(100):
+                    line.sendall(piece)
+            with suppress(ConnectionResetError):
+                assert line.recv(12) in (b"HTTP/1.1 400", b"")
+                while line.recv(2**16):
+                    pass
+    events = [{**CALL, "id": str(number)} for number in range(1000)]
+    for _ in range(2):
+        assert client.post("/ai-spend/track", json={"events": events}).status_code == 200
 
 
 def test_tokens_open_what_they_are_for(tmp_path: Path) -> None:

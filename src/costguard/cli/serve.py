@@ -74,10 +74,11 @@ def is_loopback(host: str) -> bool:
 
 def _serve(application: Any, host: str, port: int, login: str) -> None:
     uvicorn: Any = import_module("uvicorn")
+    wire: Any = import_module("costguard.server._wire")
     server = uvicorn.Server(
         uvicorn.Config(
             application, host=host, port=port, log_level="warning", access_log=False, server_header=False,
-            limit_concurrency=500, timeout_keep_alive=30, lifespan="off",
+            limit_concurrency=500, timeout_keep_alive=30, lifespan="off", http=wire.protocol(),
         )
     )  # fmt: skip
     sockets = [server.config.bind_socket()]

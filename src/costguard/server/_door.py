@@ -143,7 +143,8 @@ def permit(request: Request, scope: str) -> None:
 def needs(scope: str) -> Any:
     """A dependency of a route: a token for `scope`."""
 
-    def check(request: Request) -> None:
+    # Not a plain function, which would be run in a thread of its own for each request.
+    async def check(request: Request) -> None:
         permit(request, scope)
 
     return Depends(check)

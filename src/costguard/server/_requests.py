@@ -22,7 +22,7 @@ MOST: Final = 1000
 """Events in one request."""
 LEASE: Final = 600
 _ID = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-~]+$")]
-_Count = Annotated[int, Field(ge=0, le=10**9)]
+_Count = Annotated[int, Field(strict=True, ge=0, le=10**9)]
 _Money = Annotated[Decimal, Field(ge=0, le=9_000_000, allow_inf_nan=False)]
 _Name = Annotated[str, Field(min_length=1, max_length=256)]
 _Tags = Annotated[dict[str, str | int | float | bool | None], Field(max_length=50)]
@@ -109,7 +109,9 @@ class Reservation(_Told):
     text: str | None = Field(None, description="what goes in, counted as one token a byte, and not kept")
     max_output_tokens: _Count | None = Field(None, description="the cap that the call is sent with")
     max_cost: _Money | None = Field(None, description="the most it may cost, instead of tokens")
-    ttl: Annotated[int, Field(ge=1, le=86_400)] = Field(LEASE, description="seconds until it is charged as it is")
+    ttl: Annotated[int, Field(strict=True, ge=1, le=86_400)] = Field(
+        LEASE, description="seconds until it is charged as it is"
+    )
 
 
 class Settlement(_Used):
