@@ -228,7 +228,7 @@ def run(folder: Path, *, kills: int, clients: int, seed: int) -> Outcome:
     for thread in threads:
         thread.start()
     for _ in range(kills):
-        wanted = book.answers + chance.randrange(10, 120)
+        wanted = book.answers + chance.randrange(10, 80)
         with book.changed:
             assert book.changed.wait_for(lambda wanted=wanted: book.answers >= wanted or book.faults, PATIENCE)
         heard = set(book.heard)

@@ -12,7 +12,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
 
     ``python -m tests.server.kills --kills 50`` does it for longer.
     """
-    outcome = run(tmp_path, kills=2, clients=6, seed=8)
+    outcome = run(tmp_path, kills=2, clients=4, seed=8)
     assert outcome.faults == []
     assert outcome.acknowledged > 10
     assert outcome.unheard
