@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import costguard
+from costguard._types import Call
 from costguard.errors import ConfigError
-from costguard.optimize import shorten
+from costguard.optimize import Compressor, shorten
+from costguard.ports import Request
 
 WORDS = st.sampled_from(
     ["please", "the", "report", "is", "über", "日本語の文", "don't", "a", "long", "sentence.", "Ende:"]
@@ -193,3 +195,61 @@ def test_mistakes_are_told(prompt: Any, more: dict[str, Any]) -> None:
     """With what would be allowed."""
     with pytest.raises(ConfigError):
         shorten(prompt, **more)
+
+
+ROLES = st.sampled_from(["system", "user", "assistant", "tool"])
+PARTS = st.lists(st.builds(lambda text: {"type": "text", "text": text}, TEXTS), max_size=2)
+OUTPUTS = st.one_of(TEXTS, JSON.map(lambda value: json.dumps(value, indent=2)))
+CHATS = st.lists(
+    st.builds(lambda role, content: {"role": role, "content": content}, ROLES, st.one_of(OUTPUTS, PARTS)), max_size=4
+)
+CONTENTS = st.lists(
+    st.builds(lambda role, text: {"role": role, "parts": [{"text": text}]}, st.sampled_from(["user", "model"]), TEXTS),
+    max_size=3,
+)
+ITEMS = st.lists(
+    st.one_of(
+        st.builds(lambda output: {"type": "function_call_output", "call_id": "1", "output": output}, OUTPUTS),
+        st.builds(lambda value: {"type": "function_call", "arguments": json.dumps(value, indent=2)}, JSON),
+        st.builds(lambda text: {"type": "reasoning", "summary": [{"text": text}]}, TEXTS),
+    ),
+    max_size=3,
+)
+BODIES = st.one_of(
+    st.builds(lambda messages: {"messages": messages, "tools": [{"a": "b   c"}]}, CHATS),
+    st.builds(lambda system, messages: {"system": system, "messages": messages}, st.one_of(TEXTS, PARTS), CHATS),
+    st.builds(lambda text, items: {"instructions": text, "input": items or text, "stop": "\n\n\n\n"}, TEXTS, ITEMS),
+    st.builds(
+        lambda text, contents: {"systemInstruction": {"parts": [{"text": text}]}, "contents": contents}, TEXTS, CONTENTS
+    ),
+)
+
+
+@given(BODIES)
+def test_calls_lose_whitespace_and_nothing_else(body: dict[str, Any]) -> None:
+    """In any provider's shape: the request stays, what the model said stays, and a second time there is nothing left."""
+    before, call = copy.deepcopy(body), Call("openai", "gpt-4o")
+    compressor = Compressor()
+    made = compressor.shorter(call, Request(body=body), {}, lambda _: call)
+    assert before == body
+    if made is None:
+        return
+    sent = made.request.body
+    assert _bare(body) == _bare(sent)
+    for field in ("messages", "contents", "input"):
+        if isinstance(body.get(field), list):
+            for old, new in zip(body[field], sent[field], strict=True):
+                own = old.get("role") in ("assistant", "model") or old.get("type") in ("reasoning", "function_call")
+                assert old == new or not own
+    assert all(sent[field] == body[field] for field in ("tools", "stop") if field in body)
+    assert made.removed > 0
+    assert compressor.shorter(call, made.request, {}, lambda _: call) is None
+
+
+def _bare(value: Any) -> Any:
+    """A request without whitespace in its texts."""
+    if isinstance(value, dict):
+        return {name: _bare(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_bare(item) for item in value]
+    return "".join(value.split()) if isinstance(value, str) else value
