@@ -5,14 +5,14 @@ app.add_middleware(ASGIMiddleware, feature=route, user=lambda scope: scope["sess
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from .._scope import budgeted
 from .._shield import shielded
-from ..errors import BudgetExceededError, ConfigError
+from ..errors import BudgetExceededError
+from ._refusals import DETAIL, checked_status, retry_after
 from ._tags import Source, checked, tags_of
 from .headers import HEADER, Allowed, extract
 from .headers import checked as checked_inbound
@@ -51,11 +51,9 @@ class ASGIMiddleware:
         refuse_with: int | None = None,
         **tags: Source | None,
     ) -> None:
-        if refuse_with is not None and not (isinstance(refuse_with, int) and 400 <= refuse_with <= 599):
-            raise ConfigError(f"refuse_with={refuse_with!r}: give an HTTP status from 400 to 599, such as 429")
         self._app = app
         self._inbound = None if inbound is None else checked_inbound(inbound)
-        self._refuse_with = refuse_with
+        self._refuse_with = checked_status(refuse_with)
         self._sources = checked(tags)
 
     async def __call__(self, scope: Request, receive: Receive, send: Send) -> None:
@@ -120,10 +118,8 @@ def _route(routes: Iterable[Any], scope: Request, prefix: str) -> str:
 
 
 async def _refuse(status: int, error: BudgetExceededError, send: Send) -> None:
-    """Say no, and when to come back. The figures are the service's own business."""
+    """Say no, and when to come back."""
     headers = [(b"content-type", b"application/json")]
-    if error.resets_at is not None:
-        seconds = max(1, math.ceil((error.resets_at - datetime.now(UTC)).total_seconds()))
-        headers.append((b"retry-after", str(seconds).encode()))
+    headers += [(name.lower().encode(), value.encode()) for name, value in retry_after(error).items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b'{"detail":"budget exceeded"}'})
+    await send({"type": "http.response.body", "body": json.dumps(DETAIL, separators=(",", ":")).encode()})
