@@ -79,13 +79,28 @@ def test_simulate_replays_the_budgets_of_a_file(tmp_path: Path, capsys: pytest.C
     words = ["simulate", "--month", "2026-10", "--policy", "new.toml", "--cache-ttl", "1d"]
     assert 0 == main([*words, "--json"])
     found = section(capsys.readouterr().out, "simulated")
-    assert {(row["budget"], row["what"]) for row in found["rows"]} == {("tight", "refused"), ("(cache)", "from cache")}
+    assert {(row["budget"], row["what"]) for row in found["rows"]} == {("tight", "refused"), ("(cache)", "cached")}
     assert sum(row["calls"] for row in found["rows"] if row["what"] == "refused") == found["facts"]["blocked"] > 0
     assert found["facts"]["would_cost"] < found["facts"]["cost"]
     assert 0 == main(words)
     table = capsys.readouterr().out
     assert "would have cost" in table
     assert max(map(len, table.splitlines())) <= 80
+
+
+def test_simulate_takes_many_windows_together_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A limit for each hour would be a long table; documents have every window, and the sums are the same."""
+    (tmp_path / "new.toml").write_text('[[budgets]]\nlimit = "$0.01/hour"\nname = "tight"\n')
+    words = ["simulate", "--month", "2026-10", "--policy", "new.toml"]
+    assert 0 == main([*words, "--json"])
+    rows = section(capsys.readouterr().out, "simulated")["rows"]
+    assert len(rows) > 20
+    assert 0 == main(words)
+    out = capsys.readouterr().out
+    [line] = [line for line in out.splitlines() if line.startswith(" tight")]
+    assert f" {sum(row['calls'] for row in rows)} " in line
+    assert rows[0]["first"] in line
+    assert f"{len(rows)} in all" in out
 
 
 def test_simulate_tries_the_cache_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

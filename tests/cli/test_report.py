@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -99,3 +101,26 @@ def test_a_journal_that_is_away_is_exit_code_3(tmp_path: Path, capsys: pytest.Ca
     """As for a ledger."""
     assert 3 == main(["report", "--journal", f"sqlite:///{tmp_path}"])
     assert "cannot be used" in capsys.readouterr().err
+
+
+class Terminal(io.StringIO):
+    """Somebody looks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_long_read_shows_how_far_it_is_to_who_looks(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On standard error and a terminal alone; the report itself is the same."""
+    words = ["report", "--month", "2026-10", "--journal", url, "--deep"]
+    assert main(words) == 0
+    plain = capsys.readouterr()
+    assert plain.err == ""
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(words) == 0
+    assert capsys.readouterr().out == plain.out
+    assert "reading the journal" in terminal.getvalue()

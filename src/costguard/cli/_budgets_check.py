@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from .._accounts import status_of
@@ -128,12 +129,12 @@ def _table(checked: Sequence[Checked]) -> None:
     widths[1] = max(len("budget"), min(widths[1], width - sum(widths) + widths[1] - 2 * (len(widths) - 1)))
     for row in rows:
         # A name goes on below where it is long; no figure is ever cut.
-        name = row[1]
-        cells = [row[0].ljust(widths[0]), name[: widths[1]].ljust(widths[1])]
+        name, *below = wrap(row[1], widths[1]) or [""]
+        cells = [row[0].ljust(widths[0]), name.ljust(widths[1])]
         cells += [cell.rjust(wide) for cell, wide in zip(row[2:], widths[2:], strict=True)]
         print("  ".join(cells).rstrip())
-        for start in range(widths[1], len(name), widths[1]):
-            print(" " * (widths[0] + 2) + name[start : start + widths[1]])
+        for part in below:
+            print(" " * (widths[0] + 2) + part)
 
 
 def _row(one: Checked) -> tuple[str, ...]:
@@ -145,7 +146,7 @@ def _row(one: Checked) -> tuple[str, ...]:
         money(one.balance.spent),
         f"{bar(one.used)} {share(one.used):>5}",
         "" if one.ahead.burn is None else money(one.ahead.burn),
-        runs_out(one.ahead, "not before it resets"),
+        runs_out(one.ahead, "lasts"),
     )
 
 

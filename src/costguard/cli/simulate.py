@@ -20,6 +20,8 @@ from ..review.sections.replayed import section
 from ._progress import progress
 from ._traffic import add_how, add_when, add_which, journal_of, scope, setup_of, show, span_of, with_section
 
+MOST: Final = 20
+"""Windows that people are shown one by one."""
 _LENGTH: Final = re.compile(r"(\d{1,9})\s*(s|m|h|d|w)?")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -59,7 +61,8 @@ def run(options: argparse.Namespace) -> int:
         sums = total([group.sums for group in journal.sums(selection)])
         calls = bar.over(journal.calls(selection), sums.calls + sums.refused)
         found = backtest(calls, policy, state.catalog)
-        show(with_section(journal, of, tags, section(found, of)), options)
+        most = 0 if options.output in ("json", "csv") else MOST
+        show(with_section(journal, of, tags, section(found, of, most=most)), options)
     return 0
 
 

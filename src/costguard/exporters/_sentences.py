@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from .._money import format_usd
-from .._types import Alert, ForecastAlert
+from .._types import Alert, ForecastAlert, Nano
 
 
 def sentence(alert: Alert) -> str:
@@ -17,8 +17,13 @@ def sentence(alert: Alert) -> str:
     if not isinstance(alert, ForecastAlert):
         return f"{name} has reached {alert.percent:g}%: {spent}"
     resets = f", before it resets on {day(alert.resets)}" if alert.resets else ""
-    burn = "" if alert.burn is None else f", {format_usd(alert.burn)} a day"
+    burn = "" if alert.burn is None else f", {format_usd(_about(alert.burn))} a day"
     return f"{name} is on course to be exhausted on {day(alert.runs_out)}{resets}: {spent}{burn}"
+
+
+def _about(nano: Nano) -> Nano:
+    """A forecast to the cent, where that is not all of it."""
+    return round(nano, -7) if nano > 10**9 else nano
 
 
 def day(at: date) -> str:

@@ -23,7 +23,7 @@ def basis(report: Report) -> str:
     if span.kind == "day":
         state = "closed" if span.closed else "so far"
     else:
-        state = f"{days} days closed" if span.closed else f"day {done} of {days}, so far"
+        state = f"{days} day{'s' if days > 1 else ''} closed" if span.closed else f"day {done} of {days}, so far"
     zone = "" if span.timezone == "UTC" else f" · {span.timezone}"
     prices = f" · {report.prices}" if report.prices else ""
     return f"{state}{zone}{prices} · {count(report.verdict.calls)} calls"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -15,22 +18,29 @@ SHOWN = 5
 """Windows that are told as advice."""
 
 
-WHAT: Final = {"refused": "refused", "downgraded": "cheaper model", "cached": "from cache"}
+WHAT: Final = {"refused": "refused", "downgraded": "cheaper", "cached": "cached"}
 
 
-def section(found: Backtest, of: Span) -> Section:
-    """Each window of a budget that would have refused something or sent it elsewhere, and the cache, in order."""
+def section(found: Backtest, of: Span, *, most: int = 0) -> Section:
+    """Each window of a budget that would have refused something or sent it elsewhere, and the cache, in order.
+
+    Args:
+        most: windows above which those of one budget are taken together; 0 for any number.
+    """
+    together = 0 < most < len(found.stops)
+    stops = _together(found.stops) if together else found.stops
+    notes = [f"Windows of one budget are taken together: {count(len(found.stops))} in all."] if together else []
     return Section(
         "simulated",
-        "What would have been different",
+        "Replayed",
         (
             Column("budget", "budget", "text"), Column("what", "what", "text"), Column("first", "from", "text"),
             Column("limit", "limit", "money", 3), Column("calls", "calls", "count"),
             Column("cost", "they cost", "money"), Column("saved", "saved", "money", 1),
             Column("feature", "mostly", "text", 2),
         ),
-        tuple([_row(stop, of) for stop in found.stops]),
-        notes=tuple(_notes(found)),
+        tuple([_row(stop, of) for stop in stops]),
+        notes=(*notes, *_notes(found)),
         advice=tuple(_advice(found, of)),
         facts={
             name: getattr(found, name)
@@ -40,6 +50,22 @@ def section(found: Backtest, of: Span) -> Section:
             )
         },
     )  # fmt: skip
+
+
+def _together(stops: Sequence[Stop]) -> Sequence[Stop]:
+    """One for each budget and what it would have done, from the first window on."""
+    found: dict[tuple[str, str], Stop] = {}
+    for stop in stops:
+        before = found.setdefault((stop.what, stop.budget), stop)
+        if before is not stop:
+            features = Counter(dict(before.features))
+            features.update(dict(stop.features))
+            ordered = sorted(features.items(), key=lambda item: (-item[1], item[0]))
+            found[stop.what, stop.budget] = replace(
+                before, calls=before.calls + stop.calls, nano=before.nano + stop.nano, saved=before.saved + stop.saved,
+                features=tuple(ordered),
+            )  # fmt: skip
+    return tuple(found.values())
 
 
 def _row(stop: Stop, of: Span) -> Row:
