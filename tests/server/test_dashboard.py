@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2
@@ -11,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser
 
 import costguard
+from costguard._config import state
 from costguard.server._sessions import MOST, Sessions
 from costguard.server._tokens import Tokens
 
@@ -62,7 +64,7 @@ def test_the_page_follows_the_calls(
     page.get_by_text("nobody-has-a-price").first.wait_for(timeout=60_000)
     assert page.locator("#t-blocked tbody td").nth(1).inner_text() == "1"
     assert "reached 30%" in page.locator("section[aria-labelledby=h-alerts]").inner_text()
-    assert "before this server" not in page.locator("section[aria-labelledby=h-alerts]").inner_text()
+    assert "elsewhere" not in page.locator("section[aria-labelledby=h-alerts]").inner_text()
     assert "nobody-has-a-price" in page.locator("section[aria-labelledby=h-unpriced]").inner_text()
     assert page.title() == "AI spend, live"
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -71,13 +73,70 @@ def test_the_page_follows_the_calls(
     assert page.evaluate("document.activeElement.className") == "skip"
     for chart in page.locator("[role=img]").all():
         assert len(chart.get_attribute("aria-label") or "") > 10
-        assert chart.locator("xpath=ancestor::section").locator("table caption").count() == 1
+        place = chart.locator("xpath=(ancestor::li | ancestor::section)[last()]")
+        assert place.locator("table caption").count() == 1
     assert page.locator("main").count() == page.locator("h1").count() == 1
     folder = request.config.getoption("basetemp")
     if folder:
         page.screenshot(path=f"{folder}-{width}.png", full_page=True)
     assert said == []
     page.close()
+
+
+def test_a_month_of_calls_shows_where_the_budget_is_heading(
+    tmp_path: Path, chromium: Browser, request: pytest.FixtureRequest
+) -> None:
+    """The range of the forecast is drawn behind the line, and the table below the chart has the days and both ends."""
+    costguard.configure(ledger=f"sqlite://{tmp_path}/l.db", journal=f"sqlite://{tmp_path}/c.db", exporters=[])
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
+    state.guard.clock = lambda: now
+    calls = [
+        {"id": f"d{back}", "model": "gpt-4o", "feature": "search", "cost_usd": f"{1 + back % 3 / 10:.2f}",
+         "timestamp": now - 86_400 * back}
+        for back in range(40)
+    ]  # fmt: skip
+    with serving(tmp_path) as url, httpx2.Client(base_url=url, timeout=60) as client:
+        client.post("/ai-spend/budget", json={"feature": "search", "monthly_limit": 40, "alert_at": [50, 100]})
+        told = client.post("/ai-spend/track", json={"events": calls})
+        assert told.json() == {"accepted": 40, "duplicates": 0, "rejected": []}
+        for width, scheme in ((1_000, "light"), (1_000, "dark"), (360, "light"), (360, "dark")):
+            page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+            page.goto(f"{url}/dashboard?live=no")
+            band = page.locator(".budgets polygon.band").bounding_box()
+            assert band is not None
+            assert band["width"] > 20
+            rows = page.locator(".budgets .days tbody tr").all_inner_texts()
+            assert [row.split("\t")[0] for row in rows] == [
+                "expected", *[f"Nov {number}" for number in range(20, 13, -1)], "before",
+            ]  # fmt: skip
+            assert rows[1].split("\t")[2] == page.locator("#t-budgets tbody td").first.inner_text()
+            assert re.search(r"ends between \$\d+\.\d+ and \$\d+", page.locator(".days caption").inner_text())
+            assert "reached 50%" in page.locator("section[aria-labelledby=h-alerts]").inner_text()
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            folder = request.config.getoption("basetemp")
+            if folder:
+                page.screenshot(path=f"{folder}-month-{width}-{scheme}.png", full_page=True)
+            page.close()
+    costguard.configure(ledger="memory://", exporters=[])
+
+
+def test_alerts_keep_their_time_over_a_restart(tmp_path: Path) -> None:
+    """A server that is started again knows when what it alerted of was reached; a torn file is no reason not to start."""
+    where = {"ledger": f"sqlite://{tmp_path}/l.db", "journal": f"sqlite://{tmp_path}/c.db"}
+    costguard.configure(**where, exporters=[])
+    with serving(tmp_path) as url, httpx2.Client(base_url=url) as client:
+        client.post("/ai-spend/budget", json={"feature": "search", "monthly_limit": "0.01", "alert_at": 30})
+        tell(client)
+        before = re.findall(r"reached 30%.*", client.get("/dashboard").text)
+    for text, expected in (None, before), ("{", []):
+        if text is not None:
+            (tmp_path / "alerts.json").write_text(text)
+        costguard.configure(**where, exporters=[])
+        with serving(tmp_path) as url:
+            page = httpx2.get(f"{url}/dashboard").text
+            assert ("(elsewhere)" in page) is (not expected)
+            assert re.findall(r"reached 30%.*", page) == expected or not expected
+    costguard.configure(ledger="memory://", exporters=[])
 
 
 def test_it_works_without_a_script_and_can_be_stopped(server: httpx2.Client, chromium: Browser) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
+import json
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -18,7 +20,8 @@ from starlette.exceptions import HTTPException
 from .._config import state
 from .._journal import Selection, Sums
 from .._period import Period
-from .._types import Alert, Balance, CostEvent
+from .._shield import log
+from .._types import Alert, Balance, CostEvent, Nano
 from ..ports import Journal
 from ..review._daily import day_of, passed_of
 from ..review._figures import count, day, money, share
@@ -29,9 +32,14 @@ from ..review.outlook import Outlook
 from ._budgets import ahead, standing
 from ._door import COOKIE, permit
 from ._sessions import LASTS
+from ._tokens import write_private
 
 DAYS: Final = 14
 """Days that spend is shown of."""
+LISTED: Final = 7
+"""Days that the table of a budget's chart has one by one."""
+REMEMBERED: Final = 200
+"""Alerts the times of which are kept."""
 CHARTS: Final = 4
 """Budgets that are drawn, the fullest first; the table has all of them."""
 _QUARTER: Final = 900
@@ -42,19 +50,34 @@ router: Final = APIRouter(include_in_schema=False)
 
 
 class Alerts:
-    """An exporter that remembers the latest alerts of this server.
+    """An exporter that remembers when the latest alerts were, also after a restart.
+
+    Args:
+        path: the file that they are kept in; it need not be there.
 
     Attributes:
-        seen: them, the latest last.
+        times: UTC epoch seconds by the alerts' ids, the latest last.
     """
 
-    def __init__(self) -> None:
-        self.seen: deque[Alert] = deque(maxlen=50)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self.times: dict[str, float] = {}
+        try:
+            self.times = {str(id): float(at) for id, at in json.loads(path.read_text("utf-8")).items()}
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            # The books say what was reached; only the times are lost.
+            log.warning("%s: no file of alerts (%s: %s)", path, type(error).__name__, error)
 
     def export(self, record: CostEvent | Alert) -> None:
         """Remember an alert."""
         if isinstance(record, Alert):
-            self.seen.append(record)
+            with self._lock:
+                latest = [*self.times.items(), (record.id, record.time)][-REMEMBERED:]
+                self.times = dict(latest)
+                write_private(self._path, json.dumps(self.times, indent=1))
 
     def flush(self, timeout: float) -> None:
         """Nothing is buffered."""
@@ -64,12 +87,28 @@ class Alerts:
 
 
 @dataclass(frozen=True, slots=True)
+class Chart:
+    """A window's chart, and the figures that it draws: the latest days with what was spent on each and up to its end,
+    the latest first, and what was spent before them."""
+
+    burn: Burn
+    days: tuple[tuple[str, Nano, Nano], ...]
+    before: Nano
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One budget's window, with where it is heading and its chart."""
 
     balance: Balance
     ahead: Outlook | None
-    chart: Burn | None
+    chart: Chart | None
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """What it will have cost at its end, where enough is known."""
+        found = self.ahead
+        return found.forecast if found is not None and isinstance(found.forecast, Forecast) else None
 
     @property
     def used(self) -> float:
@@ -86,8 +125,8 @@ class Row:
         if found.exhausted:
             return "used up"
         told = [f"runs out {day(found.runs_out)}"] if found.runs_out is not None else []
-        if isinstance(found.forecast, Forecast):
-            told.append(f"{money(found.forecast.expected)} at its end")
+        if self.forecast is not None:
+            told.append(f"{money(self.forecast.expected)} at its end")
         return ", ".join(told) or "too early to tell"
 
     @property
@@ -167,12 +206,12 @@ def _shown(request: Request) -> dict[str, Any]:
     rows = [Row(balance, found, chart) for (balance, found, _), chart in zip(balances, drawn, strict=True)]
     return {
         "at": f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S} UTC", "rows": rows, "days": DAYS,
-        "alerts": _alerts(rows, request.app.state.alerts.seen), "kept": kept is not None,
+        "alerts": _alerts(rows, request.app.state.alerts.times), "kept": kept is not None,
         **(_spend(kept, now) if kept is not None else {}),
     }  # fmt: skip
 
 
-def _chart(kept: Journal, balance: Balance, found: Outlook | None, zone: str, now: float) -> Burn | None:
+def _chart(kept: Journal, balance: Balance, found: Outlook | None, zone: str, now: float) -> Chart | None:
     leg = balance.leg
     if leg.slots or leg.ends is None or leg.ends - leg.starts < 2 * _DAY or not balance.spent:
         return None
@@ -181,10 +220,14 @@ def _chart(kept: Journal, balance: Balance, found: Outlook | None, zone: str, no
     for group in kept.sums(Selection(leg.starts, _quarter(now), dict(leg.scope)), (), edges):
         sums[group.starts] = sums.get(group.starts, 0) + group.sums.nano
     told = found.forecast if found is not None and isinstance(found.forecast, Forecast) else None
-    return burn(
-        [sums[at] for at in edges if at <= now], told.days if told else (), told.low if told else 0,
-        told.high if told else 0, leg.limit, [day(day_of(at, zone)) for at in edges], passed_of(now, zone),
+    spent = [sums[at] for at in edges if at <= now]
+    names = [day(day_of(at, zone)) for at in edges]
+    drawn = burn(
+        spent, told.days if told else (), told.low if told else 0,
+        told.high if told else 0, leg.limit, names, passed_of(now, zone),
     )  # fmt: skip
+    table = list(zip(names, spent, accumulate(spent), strict=False))
+    return Chart(drawn, tuple(reversed(table[-LISTED:])), sum(spent[:-LISTED]))
 
 
 def _days(since: float, until: float, zone: str) -> list[float]:
@@ -245,9 +288,8 @@ def _mix(models: Sequence[tuple[str, Sums]], whole: int) -> tuple[Part, ...]:
     )
 
 
-def _alerts(rows: Iterable[Row], seen: Iterable[Alert]) -> list[tuple[str, float, Balance, str]]:
-    """The thresholds that are reached, the latest first; when, for those that were reached while this server ran."""
-    times = {alert.id: alert.time for alert in seen}
+def _alerts(rows: Iterable[Row], times: Mapping[str, float]) -> list[tuple[str, float, Balance, str]]:
+    """The thresholds that are reached, the latest first; when, for those that a server of this home alerted of."""
     found = []
     for row in rows:
         leg = row.balance.leg
@@ -257,6 +299,6 @@ def _alerts(rows: Iterable[Row], seen: Iterable[Alert]) -> list[tuple[str, float
                 found.append((at, leg.budget, mark, row.balance))
     found.sort(key=lambda one: (-one[0], one[1], -one[2]))
     return [
-        (name, mark, balance, f"{datetime.fromtimestamp(at, UTC):%b %d, %H:%M}" if at else "before this server ran")
+        (name, mark, balance, f"{datetime.fromtimestamp(at, UTC):%b %d, %H:%M}" if at else "elsewhere")
         for at, name, mark, balance in found[:20]
     ]

@@ -42,7 +42,7 @@ def create_app(home: Path, *, hosts: Sequence[str] = LOCAL, closed: bool = False
     app.state.closed = closed
     app.state.sessions = Sessions(once)
     app.state.booking = Booking()
-    app.state.alerts = _dashboard.Alerts()
+    app.state.alerts = _dashboard.Alerts(home / "alerts.json")
     state.guard.exporters.append(app.state.alerts)
     app.state.budgets = BudgetFile(home / "budgets.json")
     for one in app.state.budgets.budgets():
