@@ -117,7 +117,7 @@ def asked(wrk: str, url: str, name: str, seconds: float, clients: int, seed: int
         script.write(_HEAD.format(seed=seed) + _SCRIPTS[name])
         script.flush()
         done = subprocess.run(
-            [wrk, "-t1", f"-c{clients}", f"-d{seconds:g}s", "-s", script.name, url + _PATHS.get(name, "/")],
+            [wrk, "-t1", "--timeout", "60s", f"-c{clients}", f"-d{seconds:g}s", "-s", script.name, url + _PATHS.get(name, "/")],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -153,7 +153,7 @@ def table(found: dict[str, list[Round]]) -> Sequence[str]:
         share = statistics.median(one.rate / floor.rate for one, floor in zip(those, bare, strict=True))
         p99 = statistics.median(one.p99 for one in those)
         calls = {"track": rate, "reserve and settle": rate}.get(name, rate * _BATCH if "at once" in name else 0)
-        rows.append(f"| {name} | {rate:,.0f} | {share:.2f} | {p99:.0f} | {f'{calls:,.0f}' if calls else ''} |")
+        rows.append(f"| {name} | {rate:,.0f} | {share:.2g} | {p99:.0f} | {f'{calls:,.0f}' if calls else ''} |")
     return rows
 
 
