@@ -16,7 +16,7 @@ What an ended call is charged can be corrected afterwards, by `adjust`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
@@ -71,6 +71,8 @@ Entries: TypeAlias = Mapping[str, Entry]
 AllTerms: TypeAlias = Mapping[str, Terms]
 
 EMPTY: Final = Row()
+_row: Final = tuple.__new__
+"""Makes a `Row` in a third of the time: a named tuple's own constructor is a function that is called first."""
 
 RUN_KEPT: Final = 86400.0
 """Seconds that the books of a run are kept after the lease of its last call."""
@@ -102,10 +104,10 @@ def reserve(books: Books, entries: Entries, hold: Hold, terms: AllTerms = NONE) 
         if hold.amount != known.first or hold != replace(known.hold, amount=hold.amount):
             raise IdempotencyConflictError(f"hold {hold.id} was made with other figures before")
         return Step(_GRANTED, _NO_ROWS)
-    refusals = tuple(refusals_of(books, hold.legs, hold.amount, terms, hold.at))
+    refusals = refusals_of(books, hold.legs, hold.amount, terms, hold.at)
     if refusals:
-        return Step(Refused(refusals), _NO_ROWS)
-    return Step(_GRANTED, dict(_held(books, hold, hold.amount, newest=True)), Entry(hold, hold.amount))
+        return Step(Refused(tuple(refusals)), _NO_ROWS)
+    return Step(_GRANTED, _held(books, hold, hold.amount, newest=True), Entry(hold, hold.amount))
 
 
 def extend(books: Books, entries: Entries, id: str, amount: Nano, terms: AllTerms = NONE) -> Step:
@@ -114,11 +116,11 @@ def extend(books: Books, entries: Entries, id: str, amount: Nano, terms: AllTerm
     entry = _entry(entries, id)
     if entry.state is not State.OPEN:
         raise IdempotencyConflictError(f"hold {id} is {entry.state.value}, so it cannot be extended")
-    refusals = tuple(refusals_of(books, entry.hold.legs, amount, terms, entry.hold.at))
+    refusals = refusals_of(books, entry.hold.legs, amount, terms, entry.hold.at)
     if refusals:
-        return Step(Refused(refusals), _NO_ROWS)
+        return Step(Refused(tuple(refusals)), _NO_ROWS)
     bigger = replace(entry.hold, amount=entry.hold.amount + amount)
-    return Step(_GRANTED, dict(_held(books, entry.hold, amount)), entry._replace(hold=bigger))
+    return Step(_GRANTED, _held(books, entry.hold, amount), entry._replace(hold=bigger))
 
 
 def settle(books: Books, entries: Entries, id: str, actual: Nano, terms: AllTerms = NONE) -> Step:
@@ -160,15 +162,25 @@ def adjust(books: Books, entries: Entries, id: str, correction: str, actual: Nan
 
 def refusals_of(
     books: Books, legs: tuple[Leg, ...], amount: Nano, terms: AllTerms = NONE, at: float = 0.0
-) -> Iterator[Refusal]:
+) -> list[Refusal]:
     """The hard legs on which `amount` more does not fit, or which are paused."""
+    refusals: list[Refusal] = []
+    if not amount:
+        return refusals  # a call that costs nothing passes a budget that is spent or paused
+    get, paused = books.get, False
     for leg in legs:
-        # A call that costs nothing passes a budget that is spent or paused.
-        if leg.hard and amount:
+        if not leg.hard:
+            continue
+        if terms:
             leg, paused = in_force(leg, terms, at)
-            spent, held = _fullest(books, leg) if leg.slots else _totals(books, leg)
-            if paused or spent + held + amount > leg.limit:
-                yield Refusal(leg, spent, held, amount, paused)
+        if leg.slots:
+            spent, held = _fullest(books, leg)
+        else:
+            row = get((leg.budget, leg.window), EMPTY)
+            spent, held = row.spent, row.held
+        if paused or spent + held + amount > leg.limit:
+            refusals.append(Refusal(leg, spent, held, amount, paused))
+    return refusals
 
 
 def balance(books: Books, leg: Leg, terms: AllTerms = NONE, at: float = 0.0) -> Balance:
@@ -268,16 +280,18 @@ def _spent_and_fired(books: Books, leg: Leg, row: Row) -> tuple[Nano, float]:
     return sum(amounts[first : first + leg.slots + 1]), max([one.fired for one in rows])
 
 
-def _held(books: Books, hold: Hold, amount: Nano, *, newest: bool = False) -> Iterator[tuple[WindowKey, Row]]:
+def _held(books: Books, hold: Hold, amount: Nano, *, newest: bool = False) -> dict[WindowKey, Row]:
+    rows: dict[WindowKey, Row] = {}
+    get = books.get
     for leg in hold.legs:
-        row = books.get((leg.budget, leg.window))
-        ends = _forgotten(leg, hold) if row is None or leg.ends is None else row.ends
-        if row is None:
-            row = EMPTY
-        elif row.ends is not None and ends is not None and row.ends > ends:
-            ends = row.ends
-        known = leg if newest else row.leg
-        yield (leg.budget, leg.window), Row(row.spent, row.held + amount, row.fired, ends, known)
+        key = (leg.budget, leg.window)
+        spent, held, fired, ends, known = row = get(key, EMPTY)
+        if row is EMPTY:
+            ends = _forgotten(leg, hold)
+        elif leg.ends is None and ends is not None:
+            ends = max(ends, _forgotten(leg, hold) or ends)
+        rows[key] = _row(Row, (spent, held + amount, fired, ends, leg if newest else known))
+    return rows
 
 
 def _end(books: Books, entry: Entry, to: State, actual: Nano, terms: AllTerms) -> Step:
@@ -308,13 +322,21 @@ def _booked(books: Books, entry: Entry, added: Nano, terms: AllTerms) -> tuple[G
             if entry.state is not State.OPEN:
                 continue  # the window is over and forgotten: there is nothing left to correct
             row = Row(ends=_forgotten(leg, entry.hold))
-        leg, _ = in_force(leg, terms, entry.hold.at)
-        spent, fired = _spent_and_fired(books, leg, row)
-        total = spent + added
-        passed = [mark for mark in leg.marks if mark[1] <= total and mark[0] > fired] if added > 0 else []
-        crossings += [Crossing(leg, percent, total) for percent, _ in passed]
-        rows[key] = Row(row.spent + added, row.held - freed, passed[-1][0] if passed else row.fired, row.ends, row.leg)
+        spent, held, fired, ends, known = row
+        if added > 0 and leg.marks:
+            passed = _passed(books, in_force(leg, terms, entry.hold.at)[0] if terms else leg, row, added)
+            if passed:
+                crossings += passed
+                fired = passed[-1].percent
+        rows[key] = _row(Row, (spent + added, held - freed, fired, ends, known))
     return (Granted(tuple(crossings)) if crossings else _GRANTED), rows
+
+
+def _passed(books: Books, leg: Leg, row: Row, added: Nano) -> list[Crossing]:
+    """The marks of a leg that are reached now and were not before."""
+    spent, fired = _spent_and_fired(books, leg, row)
+    total = spent + added
+    return [Crossing(leg, percent, total) for percent, nano in leg.marks if nano <= total and percent > fired]
 
 
 def _forgotten(leg: Leg, hold: Hold) -> float | None:

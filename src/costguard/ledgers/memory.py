@@ -189,7 +189,7 @@ class MemoryLedger:
     def _apply(self, id: str, step: Step) -> None:
         if step.entry is not None:
             changes: dict[Any, Any] = {**step.rows, id: step.entry}
-            if isinstance(step.reply, Granted):
+            if isinstance(step.reply, Granted) and step.reply.crossings:
                 changes |= {("alert", *key_of(one)): Pending(one) for one in step.reply.crossings}
             self._state.update(changes)
 
