@@ -1,10 +1,12 @@
 -- The arithmetic of costguard._book for Redis, put in front of each of the scripts beside it.
 --
 -- KEYS: meta, leases, windows, terms, alerts, hold, and then the window of each leg, all in one hash slot.
--- Each leg is told in one argument, as `_redis_told` writes it: its limit, 1 when it is hard, how many slots it is
--- counted in and which this is (0 0 for a calendar window), when it can be forgotten (- for never, +86400 for a run: so
--- long after the lease of its last call), and its marks, each as percent, nano-dollars and ten-thousandths of a
--- percent. After all of them come, for each, the names of its budget and of its group.
+-- Each leg is told in two arguments, as `_redis_told` writes them. One is its limit. The other begins with h when it is
+-- hard (else s) and with what it is: c a calendar window, o one run, r a rolling one. Then come the least nano-dollars of
+-- its marks (- for none), how many slots it is counted in and which this is (0 0 for a calendar window), when it can be
+-- forgotten (- for never, +86400 for a run: so long after the lease of its last call), and its marks, each as percent,
+-- nano-dollars and ten-thousandths of a percent. It is read as far as it is needed, which mostly is not far.
+-- After all of them come, for each, the names of its budget and of its group.
 -- The hold keeps the legs whole, as JSON, and a digest of it, which says whether a client told of the same legs.
 -- A window is a hash: p spent, h held, f the highest mark told. The slots of a rolling budget share one hash, with the
 -- slot's number behind each of the three names, and `last` for the newest slot. `n` and `leg` are the limit and the
@@ -18,6 +20,7 @@
 
 local META, LEASES, WINDOWS, TERMS, ALERTS, HOLD, BEFORE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], 6
 local MOST = 9007199254740991
+local HARD, CALENDAR, ONE_RUN = string.byte('hco', 1, 3)
 
 local function clock()
   local time = redis.call('TIME')
@@ -54,6 +57,7 @@ end
 
 -- Give each leg the limit that is in force for it at an instant, and say whether it is paused.
 local function amend(legs, first, at)
+  if redis.call('EXISTS', TERMS) == 0 then return end
   local names = {}
   for index = 1, 2 * #legs do names[index] = ARGV[first + index - 1] end
   if #names == 0 then return end
@@ -71,19 +75,29 @@ local function amend(legs, first, at)
   end
 end
 
+-- Read the rest of what is told of a leg.
+local function in_full(leg)
+  if leg.marks then return end
+  local slots, slot, ends, marks = string.match(leg.rest, '^%S+ %S+ (%S+) (%S+) (%S+)(.*)$')
+  leg.slots, leg.slot, leg.ends, leg.marks = tonumber(slots), tonumber(slot), tonumber(ends), marks
+  if slots ~= '0' then leg.suffix = slot end
+  if leg.kind == ONE_RUN then leg.ends, leg.kept = nil, leg.ends end
+end
+
 -- The legs told of from this argument on, with the limits in force at an instant.
 local function legs_from(first, at)
   local legs = {}
   for index = 1, #KEYS - BEFORE do
-    local limit, hard, slots, slot, ends, marks =
-      string.match(ARGV[first + index - 1], '^(%S+) (%S+) (%S+) (%S+) (%S+)(.*)$')
-    legs[index] = {
-      key = KEYS[BEFORE + index], limit = tonumber(limit), hard = hard == '1', slots = tonumber(slots), told = limit,
-      slot = tonumber(slot), suffix = slots == '0' and '' or slot, marks = marks,
-      ends = tonumber(ends), kept = tonumber(string.match(ends, '^%+(%d+)$')),
+    local limit, rest = ARGV[first + 2 * index - 2], ARGV[first + 2 * index - 1]
+    local hard, kind = string.byte(rest, 1, 2)
+    local leg = {
+      key = KEYS[BEFORE + index], limit = tonumber(limit), told = limit, rest = rest, hard = hard == HARD, kind = kind,
+      slots = 0, suffix = '',
     }
+    if kind ~= CALENDAR then in_full(leg) end
+    legs[index] = leg
   end
-  amend(legs, first + #legs, at)
+  amend(legs, first + 2 * #legs, at)
   return legs
 end
 
@@ -160,6 +174,9 @@ end
 
 -- Note the marks that a leg reaches with `total` spent, and add them to `crossings`.
 local function crossed(crossings, index, leg, total)
+  local least = string.match(leg.rest, '^%S+ (%S+)')
+  if least == '-' or not leg.amended and tonumber(least) > total then return end
+  in_full(leg)
   local place, told, highest = 0, nil, nil
   for percent, nano, parts in string.gmatch(leg.marks, '(%S+) (%S+) (%S+)') do
     if (leg.amended and scaled(leg.limit, tonumber(parts)) or tonumber(nano)) <= total then
@@ -215,6 +232,7 @@ end
 
 -- Note when a new window can be forgotten: at its end, or for a slot once no rolling window reaches it.
 local function noted(leg, lease, keep)
+  in_full(leg)
   if leg.kept then return renewed(leg, lease, keep) end
   if leg.slots > 0 then
     local newest = tonumber(redis.call('HGET', leg.key, 'last') or -1)

@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from .._shield import log
 from ..errors import ConfigError, LedgerUnavailableError, MissingExtraError
 from ._pool import CrowdedError, Pool, Turn
+from ._redis_words import Words, command, pack
 
 CONNECT: Final = 0.25
 ANSWER: Final = 0.25
@@ -64,18 +65,18 @@ class Script:
         self.sha = sha1(self.text.encode()).hexdigest()  # noqa: S324 - it is Redis's name for it, not a protection
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One call of a script."""
 
     script: Script
-    keys: Sequence[str]
-    args: Sequence[object]
+    keys: tuple[Words, ...]
+    args: tuple[Words, ...]
 
-    def command(self, *, whole: bool = False) -> tuple[object, ...]:
+    def command(self, *, whole: bool = False) -> bytes:
         """Its command: by its digest, or `whole` for a server that does not know it yet."""
         name = ("EVAL", self.script.text) if whole else ("EVALSHA", self.script.sha)
-        return (*name, len(self.keys), *self.keys, *self.args)
+        count = sum([one.number for one in self.keys])
+        return command((pack(*name, count), *self.keys, *self.args))
 
 
 class _Line:
@@ -95,7 +96,7 @@ class _Line:
         """Let go of it; an answer that still comes is nobody's."""
         self._raw.disconnect()
 
-    def exchange(self, commands: Sequence[Sequence[object]], share: float, turn: Turn) -> list[Any]:
+    def exchange(self, commands: Sequence[bytes], share: float, turn: Turn) -> list[Any]:
         """Send commands together and return their answers, waiting at most `share` seconds for each move of a server
         that answers nobody else."""
         raw, self._busy = self._raw, True
@@ -103,7 +104,7 @@ class _Line:
             raw.socket_timeout = min(ANSWER, share)
             raw.socket_connect_timeout = share
         raw.connect()
-        raw.send_packed_command(raw.pack_commands(commands))
+        raw.send_packed_command([b"".join(commands)])
         answers = [self._answer(turn) for _ in commands]
         # One that is in a hurry keeps nobody else to it.
         self._busy = raw.socket_timeout != ANSWER
@@ -170,7 +171,7 @@ class Link:
         Raises:
             LedgerUnavailableError: no answer in time, or an error for an answer.
         """
-        answers = self._exchange(commands)
+        answers = self._exchange([command([pack(*one)]) for one in commands])
         for answer in answers:
             if isinstance(answer, Exception):
                 raise self._unavailable(answer)
@@ -198,7 +199,7 @@ class Link:
 
     # -- one exchange
 
-    def _exchange(self, commands: Sequence[Sequence[object]]) -> list[Any]:
+    def _exchange(self, commands: Sequence[bytes]) -> list[Any]:
         here = self._mine()
         self._enter(here)
         turn = Turn(here.pool, TOTAL, PATIENCE)
@@ -217,7 +218,7 @@ class Link:
             self._check_server()
         return answers
 
-    def _in_turn(self, here: _Here, commands: Sequence[Sequence[object]], turn: Turn) -> list[Any]:
+    def _in_turn(self, here: _Here, commands: Sequence[bytes], turn: Turn) -> list[Any]:
         errors, again, share = self._redis.exceptions, True, CONNECT
         while True:
             line, began = here.pool.take(turn), time.monotonic()
@@ -262,7 +263,7 @@ class Link:
         exceptions = self._redis.exceptions
         self._transport = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
         # A tag may hold half of a surrogate pair, as file names do.
-        options |= {"protocol": 2, "decode_responses": True, "encoding_errors": "surrogatepass"}
+        options |= {"protocol": 2, "decode_responses": True, "encoding": "utf-8", "encoding_errors": "surrogatepass"}
         # Telling the server the driver's name and version would take two more round trips.
         takes = inspect.signature(self._redis.connection.AbstractConnection.__init__).parameters
         options |= {"driver_info": None} if "driver_info" in takes else {"lib_name": None, "lib_version": None}

@@ -12,34 +12,34 @@ from .._book import Row, WindowKey, kept_of_run
 from .._terms import parts, with_limit
 from .._types import Crossing, Leg
 from ._records import leg_as_json, leg_from_json, legs_from_json
+from ._redis_words import Words, pack
 
 
 class Told(NamedTuple):
     """Legs as the scripts are told of them.
 
     Attributes:
-        text: all of them, as the hold keeps them.
-        digest: of the text: the same for equal legs, from whichever process.
-        figures: of each leg, what the arithmetic needs, and then of each leg the names of its budget and its group.
+        keys: of each leg, the key of its window.
+        figures: a digest of the legs, the same for equal ones from whichever process; of each leg, what the arithmetic
+            needs; and then of each leg the names of its budget and its group.
         each: each leg by itself, as its window keeps it.
-        windows: of each leg, the key of its window.
     """
 
-    text: str
-    digest: str
-    figures: tuple[str, ...]
-    each: tuple[str, ...]
-    windows: tuple[str, ...]
+    keys: Words
+    figures: Words
+    each: Words
 
 
 @lru_cache(maxsize=1024)
-def told(legs: tuple[Leg, ...]) -> Told:
+def told(legs: tuple[Leg, ...], prefix: str) -> Told:
     """Describe legs. Most calls of an hour have the same ones, so it is remembered."""
     each = tuple(leg_as_json(_plain(leg)) for leg in legs)
     text = f"[{','.join(each)}]"
     digest = sha1(text.encode()).hexdigest()  # noqa: S324 - it tells legs apart, it protects nothing
     names = [name for leg in legs for name in (leg.budget, leg.group)]
-    return Told(text, digest, (*map(_figures, legs), *names), each, tuple(map(window, legs)))
+    figures = [figure for leg in legs for figure in _figures(leg)]
+    keys = pack(*[prefix + window(leg) for leg in legs])
+    return Told(keys, pack(digest, *figures, *names), pack(*each))
 
 
 def window(leg: Leg) -> str:
@@ -97,8 +97,8 @@ def _plain(leg: Leg) -> Leg:
     return replace(leg, starts=float(leg.starts), ends=ends, marks=marks)
 
 
-def _figures(leg: Leg) -> str:
-    """One leg in a word for each figure; see ``_book.lua``."""
+def _figures(leg: Leg) -> tuple[str, str]:
+    """One leg, with a word for each figure; see ``_book.lua``."""
     if leg.ends is not None:
         ends = repr(float(leg.ends + leg.slots * (leg.ends - leg.starts)))
     else:
@@ -106,4 +106,7 @@ def _figures(leg: Leg) -> str:
         ends = "-" if kept is None else f"+{kept:.0f}"
     slot = int(leg.window) if leg.slots else 0
     marks = [f"{percent!r} {nano} {parts(percent)}" for percent, nano in leg.marks]
-    return " ".join([f"{leg.limit} {leg.hard:d} {leg.slots} {slot} {ends}", *marks])
+    kind = "r" if leg.slots else "o" if ends[0] == "+" else "c"
+    least = min([nano for _, nano in leg.marks], default="-")
+    rest = " ".join([f"{'h' if leg.hard else 's'}{kind} {least} {leg.slots} {slot} {ends}", *marks])
+    return str(leg.limit), rest

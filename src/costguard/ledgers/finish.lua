@@ -40,15 +40,21 @@ local legs = legs_from(10, tonumber(known[6] or 0))
 local rows = read_all(legs)
 
 local added, crossings = tonumber(actual) - tonumber(booked), {}
-local freed = (state ~= 'open' or amount == '0') and '0' or '-' .. amount
+local freed = (state ~= 'open' or amount == '0') and 0 or -tonumber(amount)
 for index, leg in ipairs(legs) do
   local row = rows[index]
   -- A charge in a window that is over and forgotten has nothing left to be corrected.
   if row.known or state == 'open' then
     if added > 0 then crossed(crossings, index, leg, row.most + added) end
-    redis.call('HINCRBY', leg.key, 'p' .. leg.suffix, whole(added))
-    -- A window that is not there any more holds nothing to give back.
-    redis.call('HINCRBY', leg.key, 'h' .. leg.suffix, row.known and freed or '0')
+    local spent = row.spent + added
+    if leg.slots == 0 and row.known and math.max(spent, row.held) < MOST then
+      -- One write is quicker than two additions, and as exact as long as doubles count every one.
+      redis.call('HSET', leg.key, 'p', whole(spent), 'h', whole(row.held + freed))
+    else
+      redis.call('HINCRBY', leg.key, 'p' .. leg.suffix, whole(added))
+      -- A window that is not there any more holds nothing to give back.
+      redis.call('HINCRBY', leg.key, 'h' .. leg.suffix, row.known and whole(freed) or '0')
+    end
     if not row.known then noted(leg, lease_of(id), keep) end
   end
 end

@@ -28,6 +28,7 @@ from ..errors import ConfigError, LedgerUnavailableError
 from ._records import amendment_as_json, amendment_from_json, legs_from_json, terms_as_text, terms_from_text
 from ._redis_link import Ask, Link, Script
 from ._redis_told import alert_field, crossing_of, fields, key_of, pairs, rows_of, told, window
+from ._redis_words import pack
 from ._stepped import REMEMBERED
 
 Clock = Literal["server", "client"]
@@ -78,8 +79,10 @@ class RedisLedger:
             raise ConfigError(f"clock={clock!r}: allowed are 'server' and 'client'")
         self._link = Link(url)
         self._prefix = f"cg:{{{namespace}}}:"
-        self._books = tuple(self._prefix + name for name in ("meta", "leases", "windows", "terms", "alerts"))
-        self._terms, self._amendments = self._books[3], f"{self._prefix}amendments"
+        books = [self._prefix + name for name in ("meta", "leases", "windows", "terms", "alerts")]
+        _, _, self._windows, self._terms, self._alerts = books
+        self._amendments = f"{self._prefix}amendments"
+        self._books, self._nobody = pack(*books), pack(books[0])
         self._clock = clock
         self._keep = keep
         self._own: dict[str, tuple[Leg, ...]] = {}
@@ -144,7 +147,7 @@ class RedisLedger:
             before = self._link.ask(("HGET", self._terms, amendment.budget))[0] or ""
             after = amend(terms_from_text(before) if before else PLAIN, amendment)
             args = (*self._history, amendment.id, amendment.budget, text, before, terms_as_text(after))
-            reply = self._link.run(Ask(_AMEND, (*self._books, self._amendments), args))[0]
+            reply = self._link.run(Ask(_AMEND, (self._books, pack(self._amendments)), (pack(*args),)))[0]
             if reply[0] != "again":
                 break
         if reply[0] == "lost":
@@ -176,7 +179,7 @@ class RedisLedger:
 
     def windows(self, at: float) -> Sequence[Balance]:
         """See `costguard.ports.Ledger.windows`."""
-        members = self._link.ask(("ZRANGEBYSCORE", self._books[2], f"({at!r}", "+inf"))[0]
+        members = self._link.ask(("ZRANGEBYSCORE", self._windows, f"({at!r}", "+inf"))[0]
         keys = sorted({key_of(member) for member in members})
         reads = [("HGETALL", key) for key in keys]
         texts, *found = self._link.ask(("MULTI",), ("HGETALL", self._terms), *reads, ("EXEC",))[-1]
@@ -188,7 +191,7 @@ class RedisLedger:
         at = "" if self._clock == "server" else repr(now)
         charged: list[Granted] = []
         for _ in range(ROUNDS):
-            ids, over = self._link.run(Ask(_DUE, self._books, (at, self._keep, BATCH)))[0]
+            ids, over = self._link.run(Ask(_DUE, (self._books,), (pack(at, self._keep, BATCH),)))[0]
             charged += self._expire(ids, at)
             forgotten = self._forget(over, at) if over else 0
             if len(ids) < BATCH and (len(over) < BATCH or not forgotten):
@@ -198,14 +201,14 @@ class RedisLedger:
     def undelivered(self, now: float) -> Sequence[Crossing]:
         """See `costguard.ports.Ledger.undelivered`. The server's clock counts, unless ``clock="client"``."""
         at = "" if self._clock == "server" else repr(now)
-        overdue = [crossing_of(text) for text in self._link.run(Ask(_UNTOLD, self._books, (at, PATIENCE)))[0]]
+        overdue = [crossing_of(text) for text in self._link.run(Ask(_UNTOLD, (self._books,), (pack(at, PATIENCE),)))[0]]
         return sorted(overdue, key=key_of_alert)
 
     def delivered(self, crossings: Sequence[Crossing]) -> None:
         """See `costguard.ports.Ledger.delivered`."""
         if crossings:
             fields = [self._prefix + alert_field(one) for one in crossings]
-            self._link.ask(("HDEL", self._books[4], *fields))
+            self._link.ask(("HDEL", self._alerts, *fields))
 
     def close(self) -> None:
         """Close the connections; the next step opens them again."""
@@ -227,7 +230,7 @@ class RedisLedger:
         reply = self._ask(
             _RESERVE, hold.id, hold.legs, *history, "" if history[0] else secrets.token_hex(8), hold.id, hold.amount,
             repr(hold.expires), repr(lease), self._clock, self._keep, repr(float(hold.at)),
-            more=told(hold.legs).each,
+            texts=True,
         )  # fmt: skip
         if reply[0] == "conflict":
             raise IdempotencyConflictError(f"hold {hold.id} was made with other figures before")
@@ -290,8 +293,8 @@ class RedisLedger:
         return [_granted(reply, own) for reply, own in zip(replies, legs, strict=True) if reply[0] == "granted"]
 
     def _forget(self, over: Sequence[str], at: str) -> int:
-        keys = (*self._books, self._books[0], *map(key_of, over))
-        forgotten: int = self._link.run(Ask(_FORGET, keys, (at, self._keep, *over)))[0]
+        keys = (self._books, self._nobody, pack(*map(key_of, over)))
+        forgotten: int = self._link.run(Ask(_FORGET, keys, (pack(at, self._keep, *over),)))[0]
         return forgotten
 
     def _end(self, id: str, legs: tuple[Leg, ...], to: str, actual: Nano, at: str = "") -> Ask:
@@ -300,18 +303,17 @@ class RedisLedger:
     def _correction(self, id: str, legs: tuple[Leg, ...], correction: str, actual: Nano) -> Ask:
         return self._step(_ADJUST, id, legs, *self._history, correction, actual)
 
-    def _ask(
-        self, script: Script, id: str, legs: tuple[Leg, ...], *args: object, more: Sequence[str] = ()
-    ) -> Sequence[Any]:
-        reply: Sequence[Any] = self._link.run(self._step(script, id, legs, *args, more=more))[0]
+    def _ask(self, script: Script, id: str, legs: tuple[Leg, ...], *args: object, texts: bool = False) -> Sequence[Any]:
+        reply: Sequence[Any] = self._link.run(self._step(script, id, legs, *args, texts=texts))[0]
         if reply[0] != "lost":
             self._saw(reply)
         return reply
 
-    def _step(self, script: Script, id: str, legs: tuple[Leg, ...], *args: object, more: Sequence[str] = ()) -> Ask:
-        these, prefix = told(legs), self._prefix
-        keys = (*self._books, f"{prefix}hold:{id}", *[prefix + key for key in these.windows])
-        return Ask(script, keys, (*args, these.digest, *these.figures, *more))
+    def _step(self, script: Script, id: str, legs: tuple[Leg, ...], *args: object, texts: bool = False) -> Ask:
+        these = told(legs, self._prefix)
+        keys = (self._books, pack(f"{self._prefix}hold:{id}"), these.keys)
+        words = (pack(*args), these.figures)
+        return Ask(script, keys, (*words, these.each) if texts else words)
 
     # -- what the ledger lost
 

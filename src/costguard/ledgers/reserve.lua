@@ -27,7 +27,7 @@ end
 hold(legs, rows, amount, lease, tonumber(ARGV[9]))
 local texts = {}
 for index, leg in ipairs(legs) do
-  texts[index] = ARGV[11 + 3 * #legs + index]
+  texts[index] = ARGV[11 + 4 * #legs + index]
   if rows[index].limit ~= leg.told then redis.call('HSET', leg.key, 'n', leg.told, 'leg', texts[index]) end
 end
 redis.call('HSET', HOLD, 'state', 'open', 'amount', amount, 'first', amount, 'booked', '0', 'expires', expires,
