@@ -6,7 +6,7 @@
 -- its marks (- for none), how many slots it is counted in and which this is (0 0 for a calendar window), when it can be
 -- forgotten (- for never, +86400 for a run: so long after the lease of its last call), and its marks, each as percent,
 -- nano-dollars and ten-thousandths of a percent. It is read as far as it is needed, which mostly is not far.
--- After all of them come, for each, the names of its budget and of its group.
+-- After all of them comes one argument with the names, for each, of its budget and of its group, and their lengths.
 -- The hold keeps the legs whole, as JSON, and a digest of it, which says whether a client told of the same legs.
 -- A window is a hash: p spent, h held, f the highest mark told. The slots of a rolling budget share one hash, with the
 -- slot's number behind each of the three names, and `last` for the newest slot. `n` and `leg` are the limit and the
@@ -58,8 +58,12 @@ end
 -- Give each leg the limit that is in force for it at an instant, and say whether it is paused.
 local function amend(legs, first, at)
   if redis.call('EXISTS', TERMS) == 0 then return end
-  local names = {}
-  for index = 1, 2 * #legs do names[index] = ARGV[first + index - 1] end
+  local names, text, place = {}, ARGV[first], 1
+  while place <= #text do
+    local length, start = string.match(text, '^(%d+):()', place)
+    place = start + length
+    names[#names + 1] = string.sub(text, start, place - 1)
+  end
   if #names == 0 then return end
   local found = redis.call('HMGET', TERMS, unpack(names))
   for index, leg in ipairs(legs) do

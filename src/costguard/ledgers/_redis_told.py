@@ -12,7 +12,7 @@ from .._book import Row, WindowKey, kept_of_run
 from .._terms import parts, with_limit
 from .._types import Crossing, Leg
 from ._records import leg_as_json, leg_from_json, legs_from_json
-from ._redis_words import Words, pack
+from ._redis_words import Words, as_bytes, pack
 
 
 class Told(NamedTuple):
@@ -21,7 +21,7 @@ class Told(NamedTuple):
     Attributes:
         keys: of each leg, the key of its window.
         figures: a digest of the legs, the same for equal ones from whichever process; of each leg, what the arithmetic
-            needs; and then of each leg the names of its budget and its group.
+            needs; and the names of each leg's budget and group.
         each: each leg by itself, as its window keeps it.
     """
 
@@ -36,10 +36,10 @@ def told(legs: tuple[Leg, ...], prefix: str) -> Told:
     each = tuple(leg_as_json(_plain(leg)) for leg in legs)
     text = f"[{','.join(each)}]"
     digest = sha1(text.encode()).hexdigest()  # noqa: S324 - it tells legs apart, it protects nothing
-    names = [name for leg in legs for name in (leg.budget, leg.group)]
+    names = [f"{len(as_bytes(name))}:{name}" for leg in legs for name in (leg.budget, leg.group)]
     figures = [figure for leg in legs for figure in _figures(leg)]
     keys = pack(*[prefix + window(leg) for leg in legs])
-    return Told(keys, pack(digest, *figures, *names), pack(*each))
+    return Told(keys, pack(digest, *figures, "".join(names)), pack(*each))
 
 
 def window(leg: Leg) -> str:

@@ -19,16 +19,21 @@ class Words(NamedTuple):
 
 
 def pack(*words: object) -> Words:
-    """Words out of texts and numbers. A tag may hold half of a surrogate pair, as file names do."""
+    """Words out of texts and numbers."""
     parts = []
     for word in words:
         text = str(word)
         if text.isascii():
             parts.append(f"${len(text)}\r\n{text}\r\n".encode())
         else:
-            raw = text.encode("utf-8", "surrogatepass")
+            raw = as_bytes(text)
             parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
     return Words(len(parts), b"".join(parts))
+
+
+def as_bytes(text: str) -> bytes:
+    """A text as the server keeps it. A tag may hold half of a surrogate pair, as file names do."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def command(words: Iterable[Words]) -> bytes:

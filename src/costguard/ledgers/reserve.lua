@@ -12,14 +12,15 @@ if known[1] then
 end
 
 -- Whether a top-up still counts, too, goes by the server's clock.
-local at = ARGV[8] == 'server' and clock() or tonumber(ARGV[10])
+local now = ARGV[8] == 'server' and clock()
+local at = now or tonumber(ARGV[10])
 local legs = legs_from(12, at)
 local rows = read_all(legs)
 local refused = refusals(legs, rows, tonumber(amount))
 if #refused > 0 then return reply('refused', seq, epoch, refused) end
 
 -- A lease is a length of time: the server counts it on its own clock, whatever the client's says.
-local lease = ARGV[8] == 'server' and clock() + tonumber(ARGV[7]) or tonumber(expires)
+local lease = now and now + tonumber(ARGV[7]) or tonumber(expires)
 if epoch == '' then
   epoch = ARGV[3]
   redis.call('HSET', META, 'epoch', epoch)
@@ -27,7 +28,7 @@ end
 hold(legs, rows, amount, lease, tonumber(ARGV[9]))
 local texts = {}
 for index, leg in ipairs(legs) do
-  texts[index] = ARGV[11 + 4 * #legs + index]
+  texts[index] = ARGV[12 + 2 * #legs + index]
   if rows[index].limit ~= leg.told then redis.call('HSET', leg.key, 'n', leg.told, 'leg', texts[index]) end
 end
 redis.call('HSET', HOLD, 'state', 'open', 'amount', amount, 'first', amount, 'booked', '0', 'expires', expires,
