@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Final
 
 from .._book import Entry, Row, Step, WindowKey
@@ -62,10 +63,32 @@ MIGRATIONS: Final = (
 """Each is applied once, in order; ``PRAGMA user_version`` tells how many were. Never edit one: add another."""
 
 
-_ROWS: Final = "SELECT budget, window, spent, held, fired, ends FROM windows WHERE"
+_ROWS: Final = "SELECT budget, window, spent, held, fired, ends, leg FROM windows WHERE"
 _WINDOW: Final = "(budget = ? AND window BETWEEN ? AND ?)"
 _TERMS: Final = "SELECT budget, terms FROM terms WHERE budget IN"
 _AT_ONCE: Final = 100
+
+
+@cache
+def _rows_of(legs: int) -> str:
+    return f"{_ROWS} {' OR '.join([_WINDOW] * legs)}"
+
+
+@cache
+def _terms_of(budgets: int) -> str:
+    return f"{_TERMS} ({', '.join('?' * budgets)})"
+
+
+_ADD_ROW: Final = (
+    "INSERT INTO windows (budget, window, spent, held, fired, ends, leg) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (budget, window) DO UPDATE SET spent = excluded.spent, held = excluded.held,"
+    " fired = excluded.fired, ends = excluded.ends, leg = coalesce(excluded.leg, leg)"
+)
+_CHANGE_ROW: Final = "UPDATE windows SET spent = ?, held = ?, fired = ? WHERE budget = ? AND window = ?"
+_ADD_HOLD: Final = (
+    "INSERT INTO holds (id, state, amount, first, booked, expires, legs, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_CHANGE_HOLD: Final = "UPDATE holds SET state = ?, amount = ?, booked = ?, adjusted = ? WHERE id = ?"
 
 
 class SQLiteTransaction:
@@ -74,6 +97,9 @@ class SQLiteTransaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._run = connection.execute
         self._run_each = connection.executemany
+        # What was read: of each row its end and its leg, and the holds.
+        self._rows: dict[WindowKey, tuple[float | None, str | None]] = {}
+        self._holds: set[str] = set()
 
     def lock(self, budgets: Iterable[str], steady: Iterable[str] = ()) -> None:
         """Nothing to do: ``BEGIN IMMEDIATE`` has locked the book."""
@@ -85,12 +111,12 @@ class SQLiteTransaction:
         for start in range(0, len(legs), _AT_ONCE):
             these = legs[start : start + _AT_ONCE]
             windows = [(leg.budget, *(slot_range(leg) if leg.slots else (leg.window, leg.window))) for leg in these]
-            wanted = " OR ".join([_WINDOW] * len(windows))
-            for row in self._run(f"{_ROWS} {wanted}", [one for window in windows for one in window]):
-                budget, window, spent, held, fired, ends = row
+            for row in self._run(_rows_of(len(windows)), [one for window in windows for one in window]):
+                budget, window, spent, held, fired, ends, leg = row
                 found[budget, window] = Row(spent, held, fired, ends)
+                self._rows[budget, window] = (ends, leg)
             names = list({name for leg in these for name in (leg.budget, leg.group) if name})
-            for budget, text in self._run(f"{_TERMS} ({', '.join('?' * len(names))})", names):
+            for budget, text in self._run(_terms_of(len(names)), names):
                 every[budget] = terms_from_text(text)
         return found, every
 
@@ -133,34 +159,35 @@ class SQLiteTransaction:
     def entry(self, id: str) -> Entry | None:
         """The hold of this id."""
         record = self._run("SELECT * FROM holds WHERE id = ?", (id,)).fetchone()
-        return None if record is None else entry_from(record)
+        if record is None:
+            return None
+        self._holds.add(id)
+        return entry_from(record)
 
     def write(self, id: str, step: Step) -> None:
         """Write what a step changed."""
         entry = step.entry
         assert entry is not None
-        self._run_each(
-            "INSERT INTO windows (budget, window, spent, held, fired, ends, leg) VALUES (?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (budget, window) DO UPDATE SET spent = excluded.spent, held = excluded.held,"
-            " fired = excluded.fired, ends = excluded.ends, leg = coalesce(excluded.leg, leg)",
-            [
-                (*key, row.spent, row.held, row.fired, row.ends, row.leg and leg_text(row.leg))
-                for key, row in step.rows.items()
-            ],
-        )
-        self._run(
-            "INSERT INTO holds (id, state, amount, first, booked, expires, legs, adjusted, at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (id) DO UPDATE SET state = excluded.state, amount = excluded.amount,"
-            " booked = excluded.booked, adjusted = excluded.adjusted",
-            (id, entry.state.value, entry.hold.amount, entry.first, entry.booked, entry.hold.expires,
-             legs_as_json(entry.hold.legs), adjusted_as_json(entry), entry.hold.at),
-        )  # fmt: skip
-
-        self._run_each(
-            "REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, NULL)",
-            [(*key_of(one), one.spent, leg_text(one.leg)) for one in decided(step)],
-        )
+        changed = []
+        for key, row in step.rows.items():
+            leg = row.leg and leg_text(row.leg)
+            ends, known = self._rows.get(key, (None, None))
+            if key in self._rows and ends == row.ends and leg in (None, known):
+                changed.append((row.spent, row.held, row.fired, *key))
+            else:
+                self._run(_ADD_ROW, (*key, row.spent, row.held, row.fired, row.ends, leg))
+        self._run_each(_CHANGE_ROW, changed)
+        hold, state = entry.hold, entry.state.value
+        if id in self._holds:
+            self._run(_CHANGE_HOLD, (state, hold.amount, entry.booked, adjusted_as_json(entry), id))
+        else:
+            legs = legs_as_json(hold.legs)
+            self._run(_ADD_HOLD, (id, state, hold.amount, entry.first, entry.booked, hold.expires, legs, hold.at))
+        if alerts := decided(step):
+            self._run_each(
+                "REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, NULL)",
+                [(*key_of(one), one.spent, leg_text(one.leg)) for one in alerts],
+            )
 
     def pending(self, now: float, limit: int) -> list[Pending]:
         """Alerts that nobody has in hand at `now`."""
