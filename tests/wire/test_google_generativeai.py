@@ -223,6 +223,18 @@ def test_the_generated_client_itself_is_covered(way: Callable[[Any], None], gapi
     assert MODEL == recorder.only.call.model
 
 
+@pytest.mark.parametrize("settings", [{}, {"generation_config": {"max_output_tokens": 50}}])
+def test_its_prompts_are_sent_as_they_are(
+    settings: dict[str, Any], gapic: Any, server: Server, recorder: Recorder
+) -> None:
+    """Also in a block that asks for shorter ones: its messages are not rewritten."""
+    wide = "Please answer in one sentence.\n\n\n\n\n\n\n\n\nHow far is the moon?"
+    with costguard.budgeted(compress=True):
+        gapic.generate_content({**ASK, "contents": [{"role": "user", "parts": [{"text": wide}]}], **settings})
+    assert wide == server.requests[0][1].contents[0].parts[0].text
+    assert ("allowed", 0) == (recorder.only.decision, recorder.only.saved)
+
+
 async def test_async_streams_can_be_read_part_by_part(agapic: Any, recorder: Recorder, settled: Settled) -> None:
     """gRPC's own way to read a stream."""
     stream = await agapic.stream_generate_content(**ASK)
