@@ -24,7 +24,7 @@ from costguard.errors import ConfigError
 from costguard.journals.memory import MemoryJournal
 from costguard.journals.sqlite import SQLiteJournal
 from costguard.ports import Journal
-from costguard.review import FORMATS, SECTIONS, Report, Span, render, review, span
+from costguard.review import FORMATS, SECTIONS, Context, Report, Span, render, review, span
 from costguard.testing.months import FIRST, Simulation
 
 from . import plain_sql
@@ -109,13 +109,27 @@ def test_features_are_compared_with_their_own_budgets(journal: SQLiteJournal) ->
         budget("$2/month", feature="onboarding"),
         budget("$3/month", feature="onboarding", timezone="Asia/Tokyo"),
         budget("$1/day", feature="search"),
+        budget("$50/month"),
     ]
     report = review(journal, OCTOBER, budgets=budgets)
+    total = json.loads(render(report, "json"))["sections"]["spend"]["total"]
+    assert total["budget"] == plain_sql.usd(50 * NANO)
     rows = {row["feature"]: row for row in rows_of(report, "spend")}
     assert "2" == rows["onboarding"]["budget"].rstrip("0").rstrip(".")
     assert rows["search"]["budget"] is None
     over = next(advice for advice in report.advice if "passed its limit" in advice.text)
     assert re.search(r"passed its limit of \$2.00 on Oct \d+: \$\d", over.text)
+
+
+def test_what_it_suggests_can_be_pasted_into_a_shell_in_any_month(journal: SQLiteJournal) -> None:
+    """It names the stretch of time that was looked at, keeps to the scope, and quotes names."""
+    context = Context(journal, OCTOBER, None, scope={"team": "a b", "customer": "c"})
+    assert context.step("report", "--group-by model", feature="it's; rm -rf") == (
+        "costguard report --month 2026-10 --team 'a b' --tag customer=c --feature 'it'\"'\"'s; rm -rf' --group-by model"
+    )
+    days = span(2e9, since="2026-10-01", until="2026-10-09", timezone="Asia/Tokyo")
+    found = Context(journal, days, None).step("what-if", feature="")
+    assert found == "costguard what-if --since 2026-10-01 --until 2026-10-09 --timezone Asia/Tokyo --feature ''"
 
 
 def test_the_fullest_window_of_a_budget_is_told(journal: SQLiteJournal, path: Path) -> None:

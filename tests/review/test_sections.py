@@ -72,15 +72,15 @@ def test_the_first_day_of_a_journal_counts_only_if_it_is_whole() -> None:
 
 
 def test_a_day_that_jumps_is_told_with_the_model_that_made_it() -> None:
-    """Forty more calls on one day."""
+    """Five times as many calls on one day."""
     jump = date(2026, 10, 22)
     events = [
-        *hourly(date(2026, 9, 1), date(2026, 10, 31), 200, {jump: 800}),
+        *hourly(date(2026, 9, 1), date(2026, 10, 31), 80, {jump: 320}),
         made("other", "2026-10-22T13:00", "gpt-4o-mini"),
     ]
     found = section(journal_of(events), "jumps")
     small = events[-1].cost.nano
-    assert found.rows == (("search", "Oct 22", 1_000 * ONE + small, 200 * ONE, 800 * ONE + small, "gpt-4o"),)
+    assert found.rows == (("search", "Oct 22", 400 * ONE + small, 80 * ONE, 320 * ONE + small, "gpt-4o"),)
 
 
 def test_moves_and_cache_are_those_of_the_calls() -> None:

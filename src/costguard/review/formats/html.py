@@ -66,7 +66,7 @@ def figures(report: Report) -> list[tuple[str, str]]:
     found += [("saved", money(verdict.saved))] if verdict.saved else []
     moves = report.section("moves")
     saved = moves.facts.get("saved_nano") if moves else None
-    found += [("one model size down", f"{money(saved)} less")] if saved else []
+    found += [("models one step cheaper", f"{money(saved)} less")] if saved else []
     quality = report.section("quality")
     refused = quality.facts.get("refused") if quality else None
     found += [("refused", count(refused))] if refused else []

@@ -6,7 +6,7 @@ from ..._journal import Sums
 from .._context import OWN_TAGS, Context
 from .._figures import count, money, share
 from .._model import Advice, Change, Column, Row, Section
-from .budgets import limits_by
+from .budgets import limit_of_all, limits_by
 
 JUMP = 0.5
 """A group that grew by this much, and is no small part of the whole, is worth a look."""
@@ -32,7 +32,8 @@ def section(context: Context) -> Section:
         trend = tuple(map(sum, zip(*[trends[key] for key in rest], strict=True))) if trends else None
         rows.append(_row(context, label, others, sum([before.get(key, Sums()) for key in rest], Sums()), trend, None))
     whole = None if not trends else tuple(map(sum, zip(*trends.values(), strict=True)))
-    total = _row(context, ("total", *[""] * (len(by) - 1)), context.total(), context.total(before=True), whole, None)
+    label, was = ("total", *[""] * (len(by) - 1)), context.total(before=True)
+    total = _row(context, label, context.total(), was, whole, limit_of_all(context))
     return Section(
         "spend",
         f"By {', '.join(name.removeprefix('tag:') for name in by)}",
