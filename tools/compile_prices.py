@@ -16,6 +16,7 @@ Rules:
 - A name only LiteLLM spells out belongs to the model genai-prices takes it for, unless LiteLLM's rates are dearer.
 - A base rate on which the two differ by more than 1 % fails the build for openai, anthropic and google unless it is
   in tools/prices/reviewed.toml.
+- What a source forgets is kept: a model that is gone as retired, a price that changed without a date as the one before.
 - Patterns are not kept: a file holds exact names, and stems that may carry dates and preview suffixes.
 """
 
@@ -29,6 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import prices_history as history
 import prices_merge as merge
 
 Entry = dict[str, Any]
@@ -53,6 +55,10 @@ def main() -> int:
     if problems:
         print(*problems, f"{len(problems)} to review in tools/prices/reviewed.toml", sep="\n", file=sys.stderr)
         return 2
+    for book in books:
+        path = TARGET / f"{book['provider']}.json"
+        if path.exists():
+            history.keep(json.loads(path.read_text(encoding="utf-8")), book, tables["reviewed"], tables["hand"])
     files = {book["provider"]: render(book) for book in books}
     changes = compare({name: json.loads(text) for name, text in files.items()})
     print(*changes, sep="\n")

@@ -19,7 +19,7 @@ from ._match import LONGEST, forms, tidy, vendor
 from ._models import ANYWHERE, Match, Model, Shelf, day
 from ._money import PICO_PER_NANO
 from ._own import Number, OwnPrices
-from ._rates import ONE, PREMIUM, TIER_NAMES, Price, Rates, Sheet, dearest, price_at, scaled, stretch, tier_rates
+from ._rates import ONE, PREMIUM, TIER_NAMES, Price, Rates, Ratio, Sheet, dearest, price_at, scaled, stretch, tier_rates
 from ._router import choices, unrouted
 from ._types import STANDARD, Call, Cost, Unit, Usage, input_of, quick_cost
 
@@ -243,6 +243,14 @@ class Catalog:
             )
             said.append((f"stale {found.provider}", words))
         return said
+
+    def negotiated(self, provider: str, model: str, at: float) -> Ratio:
+        """What a discount leaves of the listed prices of a model; all where none was said or it is an own price."""
+        match = self.match(provider, model, at)
+        if match is None or price_at(match.model.prices, at).own:
+            return ONE
+        name, asked = self._own.target(provider_name(provider), tidy(model))
+        return self._own.factor(name, (asked, match.model.id.lower()))
 
     # -- lookup
 

@@ -68,9 +68,13 @@ class OwnPrices:
 
     def discounted(self, provider: str, names: Iterable[str], rates: Rates) -> Rates:
         """`rates` after the most specific discount that was said."""
-        said = (self._discount_of(provider, name) for name in (*names, None))
-        ratio = next((ratio for ratio in said if ratio is not None), ONE)
+        ratio = self.factor(provider, names)
         return rates if ratio.plain else {unit: rate.times(ratio) for unit, rate in rates.items()}
+
+    def factor(self, provider: str, names: Iterable[str]) -> Ratio:
+        """What the most specific discount that was said leaves of a price."""
+        said = (self._discount_of(provider, name) for name in (*names, None))
+        return next((ratio for ratio in said if ratio is not None), ONE)
 
     def _discount_of(self, provider: str, name: str | None) -> Ratio | None:
         below = self.under._discount_of(provider, name) if self.under else None

@@ -105,6 +105,21 @@ def test_a_recorded_call_is_explained_by_its_id(capsys: pytest.CaptureFixture[st
     assert "recorded, priced as openai/gpt-5#flex" in capsys.readouterr().out
 
 
+def test_a_negotiated_discount_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Beside the listed rates in `show`, in the rates of `explain`; an own price has none."""
+    (tmp_path / "costguard.toml").write_text(
+        '[[prices.discount]]\nprovider = "openai"\npercent = 12.5\n'
+        '[[prices.add]]\nprovider = "openai"\nmodel = "ours"\ninput = "1"\n',
+        encoding="utf-8",
+    )
+    assert told(capsys, "show", "gpt-5.4")["discount_percent"] == "12.5"
+    assert told(capsys, "show", "ours")["discount_percent"] is None
+    explained = told(capsys, "explain", "gpt-5.4", "input=1000")
+    assert (explained["discount_percent"], explained["usd"]) == ("12.5", "0.002187500")
+    assert main(["prices", "show", "gpt-5.4"]) == 0
+    assert "12.5 % off" in capsys.readouterr().out
+
+
 def test_own_prices_of_the_configuration_count(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """What is explained is what would be charged."""
     text = '[[prices.add]]\nprovider = "openai"\nmodel = "gpt-4.1-nano"\ninput = "1.00"\noutput = "2.00"\n'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 from .._biller import Biller
 from .._catalog import Catalog
@@ -32,6 +33,13 @@ def model_of(options: argparse.Namespace) -> tuple[Catalog, str, float]:
     if not provider:
         raise ConfigError(f"nobody is known to sell the model {options.model!r}; name who bills it with --provider")
     return catalog, provider, at
+
+
+def percent_off(catalog: Catalog, provider: str, model: str, at: float) -> str | None:
+    """The negotiated discount on a model's listed prices, as ``15``; None where there is none."""
+    left = catalog.negotiated(provider, model, at)
+    off = Decimal(100 * (left.den - left.num)) / left.den
+    return f"{off.normalize():f}" if off else None
 
 
 def moment(day: str) -> float:

@@ -12,7 +12,7 @@ from .._types import CostEvent, Usage
 from ..errors import ConfigError
 from ..journals import open_journal
 from ._document import document, rate_usd, usd
-from ._prices_common import add_model, model_of
+from ._prices_common import add_model, model_of, percent_off
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,15 +45,19 @@ def _supposed(options: argparse.Namespace) -> dict[str, Any]:
     catalog, provider, at = model_of(options)
     usage = Usage(dict(_count(word) for word in options.usage), tier=options.tier, region=options.region)
     explanation = catalog.explain(provider, options.model, [usage], at)
-    return {"provider": provider, "model": options.model, "tier": options.tier, **_shown(explanation)}
+    off = percent_off(catalog, provider, options.model, at)
+    about = {"provider": provider, "model": options.model, "tier": options.tier, "discount_percent": off}
+    return {**about, **_shown(explanation)}
 
 
 def _recorded(options: argparse.Namespace) -> dict[str, Any]:
     event = recorded_call(options.call, options.journal)
-    explanation = state.prices().explain(event.call.provider, event.call.model, event.usages, event.time)
+    provider, model, catalog = event.call.provider, event.call.model, state.prices()
+    explanation = catalog.explain(provider, model, event.usages, event.time)
     recorded = {"usd": usd(event.cost.nano), "entry": event.cost.entry, "estimated": event.cost.estimated}
     tier = ", ".join(dict.fromkeys(usage.tier for usage in event.usages))
-    about = {"call": event.id, "provider": event.call.provider, "model": event.call.model, "tier": tier}
+    off = percent_off(catalog, provider, model, event.time)
+    about = {"call": event.id, "provider": provider, "model": model, "tier": tier, "discount_percent": off}
     return {**about, "recorded": recorded, **_shown(explanation)}
 
 

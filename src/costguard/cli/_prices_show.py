@@ -11,7 +11,7 @@ from .._rates import TOKEN_UNITS, Price, Rate, price_at, tier_rates
 from .._types import INPUT_UNITS, OUTPUT_UNITS, STANDARD
 from ..errors import ConfigError
 from ._document import document, rate_usd
-from ._prices_common import add_model, model_of
+from ._prices_common import add_model, model_of, percent_off
 
 MILLION = 1_000_000
 ORDER = (*INPUT_UNITS, *OUTPUT_UNITS)
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     match = catalog.match(provider, options.model, at)
     if match is None:
         raise ConfigError(f"{provider!r} has no price list, and no own prices name {options.model!r}")
-    about = _about(match, options.model, at)
+    about = _about(match, options.model, at, percent_off(catalog, provider, options.model, at))
     if options.json:
         document("costguard.prices.show/1", about)
     else:
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _about(match: Match, asked: str, at: float) -> dict[str, Any]:
+def _about(match: Match, asked: str, at: float, off: str | None) -> dict[str, Any]:
     model = match.model
     return {
         "asked": asked,
@@ -51,6 +51,8 @@ def _about(match: Match, asked: str, at: float) -> dict[str, Any]:
         "max_output": model.max_output,
         "capabilities": list(model.caps),
         "retired": model.retired or None,
+        "current": model.current(at),
+        "discount_percent": off,
         "free": model.free,
         "regions": {name: f"{ratio.num}/{ratio.den}" for name, ratio in model.regions.items()},
         "source": model.url or None,

@@ -43,6 +43,8 @@ def explain(about: Mapping[str, Any]) -> None:
         _say(console, f"${about['recorded']['usd']}", f"recorded, priced as {about['recorded']['entry'] or 'nothing'}")
     if about["stands_for"]:
         _say(console, "", f"{about['model']} stands for {about['stands_for']} at the moment")
+    if about["discount_percent"]:
+        _say(console, "", f"the rates are {about['discount_percent']} % below the list, by your discount")
     for words in about["assumed"]:
         _say(console, "", words)
     if about["unpriced"]:
@@ -84,11 +86,17 @@ def _facts(about: Mapping[str, Any]) -> str:
     if about["max_output"]:
         facts.append(f"gives up to {about['max_output']:,}")
     if about["retired"]:
-        facts.append("retired" if about["retired"] == "past" else f"retires on {about['retired']}")
+        facts.append("retired" if about["retired"] == "past" else f"{_retires(about)} on {about['retired']}")
     if about["free"]:
         facts.append("listed as free")
+    if about["discount_percent"]:
+        facts.append(f"{about['discount_percent']} % off by your discount, which is not in these rates")
     facts += [f"times {ratio} in {'any region' if name == '*' else name}" for name, ratio in about["regions"].items()]
     return ", ".join(facts)
+
+
+def _retires(about: Mapping[str, Any]) -> str:
+    return "retires" if about["current"] else "retired"
 
 
 def _heading(price: Mapping[str, Any]) -> str:
