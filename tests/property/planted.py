@@ -461,8 +461,3 @@ PLANTED: Final = tuple(
     kind for kind in list(globals().values()) if isinstance(kind, type) and kind.__module__ == __name__
 )
 """Every ledger above."""
-
-UNDELIVERED: Final = (
-    AlertsAreLostWithTheirProcess, AlertsAreTakenOverAtOnce, AlertsAreTakenOverByAll, DeliveredAlertsComeAgain,
-)  # fmt: skip
-"""Those of them that lose alerts on their way to a receiver, or repeat them."""

@@ -10,7 +10,6 @@ from costguard._types import Granted, Hold, Nano, Refused
 from costguard.ledgers.memory import MemoryLedger
 
 from ..property.planted import PLANTED as WRONG_BOOKS
-from ..property.planted import UNDELIVERED
 from .run import Stage, memory
 
 Clock = Callable[[], float]
@@ -71,8 +70,7 @@ def _hasty(wall: Clock, steady: Clock) -> Clock:
 
 
 PLANTED: Final[dict[str, Stage]] = {
-    # Stories have no receivers of alerts.
-    **{kind.__name__: memory(kind) for kind in WRONG_BOOKS if kind not in UNDELIVERED},
+    **{kind.__name__: memory(kind) for kind in WRONG_BOOKS},
     **{kind.__name__: memory(kind) for kind in (RefusesWhatItKnows, ReleasesWhatWasCharged, BooksBeforeItChecks)},
     "ForgetsAtMidnight": memory(lambda: MemoryLedger(keep=0)),
     "ClockGoesBack": memory(make_clock=_trusting),

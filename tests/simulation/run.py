@@ -97,7 +97,8 @@ def shared(kind: str) -> Iterator[Stage]:
             try:
 
                 def fresh_schema() -> Callable[[], Ledger]:
-                    url = server.url()
+                    # A busy machine is no fault of the story's.
+                    url = server.url(timeout=30)
                     return lambda: open_postgres(url)
 
                 yield Stage(fresh_schema)

@@ -10,14 +10,17 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from costguard import budget
 from costguard._book import IdempotencyConflictError
 from costguard._clock import LEAP, SteadyClock
+from costguard._outbox import PATIENCE
 from costguard._types import Amendment, Granted, Hold, Leg, Nano, Refused
 from costguard.ports import Ledger
 
+from .alerts import Alerts
 from .plan import LEASES, SLOW, SLOWLY, Action, Story
 from .reference import Reference, Violation, expect
 
@@ -42,7 +45,9 @@ def _budgets() -> tuple[Callable[[float], Leg], ...]:
         budget(900 * nano, name="total", period="lifetime", alert_at=(25, 50, 99.9)),
         budget(300 * nano, name="once", period="run", alert_at=(50,)),
     ]
-    return (*[lambda at, one=one: one.leg({"user": "ada"}, at, f"{at // 43_200:.0f}") for one in calendar], _rolling)
+    makers = [*[lambda at, one=one: one.leg({"user": "ada"}, at, f"{at // 43_200:.0f}") for one in calendar], _rolling]
+    # Every check asks for the present ones, and time passes only now and then.
+    return tuple(lru_cache(maxsize=256)(make) for make in makers)
 
 
 def _rolling(at: float) -> Leg:
@@ -54,7 +59,7 @@ def _rolling(at: float) -> Leg:
 BUDGETS: Final = _budgets()
 NAMES: Final = ("every daily", "every daily, user=ada", "watched", "monthly", "total", "once", "rolling")
 """What can be amended: each budget, and that of one user."""
-KINDS: Final[tuple[Any, ...]] = ("limit", "top-up", "pause", "resume", "resume", "limit")
+KINDS: Final[tuple[Any, ...]] = ("limit", "top-up", "pause", "resume", "resume", "top-up")
 
 
 @dataclass
@@ -120,6 +125,7 @@ class World:
         self._open = open_ledger
         self._make_clock = make_clock
         self._reference = Reference(keep)
+        self.alerts = Alerts()
         self._prompt = min(PROMPT, keep / 2)
         self._count = 0
         self._callers: list[Caller] = []
@@ -233,6 +239,7 @@ class World:
         """Its calls are never ended by anybody; a new process takes its place."""
         caller = self._at(action)
         lost = [trip.hold.id for trip in caller.trips if trip.state != "over"]
+        self.alerts.die(caller.number)
         self._say(f"caller {caller.number} dies with {lost}")
         if self.shared:
             caller.ledger.close()
@@ -253,6 +260,7 @@ class World:
         if caller.jump <= 0 or action.figure <= 0:
             caller.jumped = self.now
         caller.jump = action.figure
+        self.alerts.clocks_are_set()
         self._say(f"the clock of caller {caller.number} is set wrong by {action.figure:g} s")
         self._time(caller)
 
@@ -274,7 +282,9 @@ class World:
 
     def _reap(self, action: Action) -> None:
         caller = self._at(action)
-        self._carry_out(caller, "reap", (self._time(caller),), f"caller {caller.number} charges leases that are over")
+        at = self._time(caller)
+        reply = self._carry_out(caller, "reap", (at,), f"caller {caller.number} charges leases that are over")
+        self.alerts.hear(caller.number, reply, self.now)
 
     def _contradict(self, action: Action) -> None:
         """A caller's bug: other figures under an id that is known. It is said so, and nothing is changed."""
@@ -291,7 +301,7 @@ class World:
             self._carry_out(caller, "settle", (kept.hold.id, kept.settled + 1), what)
 
     def _adjust(self, action: Action) -> None:
-        """Somebody learns what an ended call did really cost, and may say so twice."""
+        """Somebody learns what an ended call did really cost, and says so again when it is not answered."""
         ended = [trip for trip in self._every if self._ended(trip.hold.id)]
         if not ended:
             return
@@ -299,21 +309,56 @@ class World:
         kept, actual = self._reference.model.holds[trip.hold.id], int(action.figure)
         correction = f"correction-{len(kept.corrections)}"
         trip.billed = actual
-        for _ in range(1 + (action.fate == "twice")):
+        for _ in range(1 + (action.fate != "answered")):
             what = f"caller {caller.number}: {trip.hold.id} did really cost {actual} ({correction})"
-            self._carry_out(caller, "adjust", (trip.hold.id, correction, actual), what)
+            reply = self._carry_out(caller, "adjust", (trip.hold.id, correction, actual), what)
+            self.alerts.hear(caller.number, reply, self.now)
         self._messages.append(Message("adjust", (trip.hold.id, correction, actual), self.now))
 
     def _amend(self, action: Action) -> None:
-        """Somebody changes a budget while programs run, and may say so twice."""
+        """Somebody changes a budget while programs run, and says so again when it is not answered."""
         caller, number = self._at(action), len(self._reference.model.amendments)
         kind = KINDS[action.which % len(KINDS)]
         name = NAMES[action.budgets % len(NAMES)]
         amount = int(action.figure) if kind in ("limit", "top-up") else None
         until = self.now + action.which + 1 if kind == "top-up" else None
         amendment = Amendment(f"amendment-{number}", name, kind, self.now, amount, until)
-        for _ in range(1 + (action.fate == "twice")):
+        for _ in range(1 + (action.fate != "answered")):
             self._carry_out(caller, "amend", (amendment,), f"{name}: {kind} {amount or ''}")
+
+    # -- alerts on their way
+
+    def _deliver(self, action: Action) -> None:
+        """A caller sends the alerts that it has in hand, and tells the ledger so; or dies between the two."""
+        caller = self._at(action)
+        if not self.alerts.in_hand.get(caller.number):
+            return
+        if action.fate in ("request lost", "late"):
+            self._say(f"caller {caller.number} cannot reach who is to be alerted")
+            return
+        sent = self.alerts.send(caller.number, 2 if action.fate == "twice" else 1)
+        names = ", ".join(f"{one.leg.budget} {one.leg.window} {one.percent:g} %" for one in sent)
+        self._say(f"caller {caller.number} alerts of {names}, fate: {action.fate}")
+        if action.fate == "answer lost":
+            self._crash(action)
+        else:
+            caller.ledger.delivered(sent)
+            self.alerts.noted(sent)
+
+    def _takeover(self, action: Action) -> None:
+        """A caller asks for alerts that others did not deliver."""
+        caller = self._at(action)
+        at = self._time(caller)
+        taken = caller.ledger.undelivered(at)
+        self._say(f"caller {caller.number} takes over {len(taken)} alerts")
+        self.alerts.take_over(caller.number, taken, self.now)
+
+    def _last_alerts(self) -> None:
+        for wait in (0.0, PATIENCE + 1, PATIENCE + 1):
+            self._wait(Action("wait", figure=wait))
+            self._takeover(Action("takeover"))
+            self._deliver(Action("deliver"))
+        self.alerts.all_arrived()
 
     def _ended(self, id: str) -> bool:
         kept = self._reference.model.holds.get(id)
@@ -345,7 +390,10 @@ class World:
             self._messages.append(message)
             if fate == "twice":
                 reply = self._carry_out(caller, step, arguments, f"{what} (again)")
-        return None if fate == "answer lost" else reply
+        if fate == "answer lost":
+            return None
+        self.alerts.hear(caller.number, reply, self.now)
+        return reply
 
     def _carry_out(self, caller: Caller, step: str, arguments: tuple[Any, ...], what: str) -> object:
         self.steps += 1
@@ -358,6 +406,7 @@ class World:
             raise Violation(f"{step} raised {error!r}") from error
         self._say(f"{what}: {_short(reply)}")
         self._reference.check(step, arguments, reply)
+        self.alerts.decide(reply)
         self._check()
         return reply
 
@@ -413,12 +462,15 @@ class World:
     def _finale(self) -> None:
         """I12: everybody dies; within a lease nothing is held, and what was not spent can be spent to the last nano."""
         self._say("everybody dies, and all leases run out")
+        for caller in self._callers:
+            self.alerts.die(caller.number)
         self._messages.clear()
         self._wait(Action("wait", figure=STANDS + 1))
         expires = [kept.hold.expires for kept in self._reference.model.holds.values()]
         self._wait(Action("wait", figure=max([0.0, *(at - self.now for at in expires)]) + PROMPT + 1))
         caller = self._callers[0]
         self._carry_out(caller, "reap", (self._time(caller),), "leases are charged")
+        self._last_alerts()
         at = self._time(caller)
         for number, name in enumerate(NAMES):
             self._carry_out(caller, "amend", (Amendment(f"end-{number}", name, "resume", at),), f"{name} is resumed")
