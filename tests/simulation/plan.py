@@ -60,9 +60,9 @@ class Story:
 def story(seed: int, steps: int) -> Story:
     """The story of a seed. Each has faults of its own kind, since a mixture of all faults hides most of them."""
     dice = random.Random(seed)
-    weights = {"begin": 30, "send": 18, "end": 18, "retry": 8, "extend": 6, "contradict": 2, "wait": 10, "reap": 6}
-    weights |= {"deliver": 4, "takeover": 3}
-    faults = {"crash": 2, "stray": 8, "jump": 3, "restart": 1, "adjust": 4, "amend": 3}
+    weights = {"begin": 30, "send": 18, "end": 18, "retry": 8, "extend": 8, "contradict": 2, "wait": 10, "reap": 6}
+    weights |= {"deliver": 3, "takeover": 2}
+    faults = {"crash": 2, "stray": 8, "jump": 3, "restart": 1, "adjust": 4, "amend": 5}
     weights |= {name: weight for name, weight in faults.items() if dice.random() < 0.7}
     fates = [7, *(dice.choice((0, 1, 3)) for _ in FATES[1:])]
     amounts = AMOUNTS if dice.random() < 0.7 else (dice.choice(AMOUNTS[1:]),)

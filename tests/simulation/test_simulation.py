@@ -15,7 +15,7 @@ from .planted import PLANTED
 from .run import Stage, failure, memory, play, shared
 
 STEPS = 150
-ENOUGH = 60
+ENOUGH = 100
 """Stories within which each planted mistake must come to light."""
 
 
@@ -57,7 +57,8 @@ def test_a_failing_story_is_told_as_short_as_it_gets() -> None:
     """Out of a hundred and fifty steps remain the few that the mistake needs, and they fail again."""
     stage = PLANTED["SettlesTwice"]
     found = next(one for one in (failure(stage, seed, STEPS) for seed in range(ENOUGH)) if one is not None)
-    assert [action.kind for action in found.story.actions if action.kind not in ("begin", "send", "end", "stray")] == []
+    needed = {"begin", "send", "end", "stray", "wait"}
+    assert {action.kind for action in found.story.actions} <= needed
     assert len(found.story.actions) <= 4
     assert any("settle" in line for line in found.said)
     play(memory(), found.story)

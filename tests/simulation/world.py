@@ -307,13 +307,16 @@ class World:
             return
         trip, caller = ended[-1 - action.which % len(ended)], self._at(action)
         kept, actual = self._reference.model.holds[trip.hold.id], int(action.figure)
-        correction = f"correction-{len(kept.corrections)}"
-        trip.billed = actual
-        for _ in range(1 + (action.fate != "answered")):
-            what = f"caller {caller.number}: {trip.hold.id} did really cost {actual} ({correction})"
-            reply = self._carry_out(caller, "adjust", (trip.hold.id, correction, actual), what)
+        said = [(f"correction-{len(kept.corrections)}", actual)]
+        if action.fate != "answered":
+            # It is not answered, and somebody else knows better meanwhile: the first is no news when it comes again.
+            said = [*said, (f"correction-{len(kept.corrections) + 1}", actual + 5), *said]
+        trip.billed = max(figure for _, figure in said)
+        for correction, figure in said:
+            what = f"caller {caller.number}: {trip.hold.id} did really cost {figure} ({correction})"
+            reply = self._carry_out(caller, "adjust", (trip.hold.id, correction, figure), what)
             self.alerts.hear(caller.number, reply, self.now)
-        self._messages.append(Message("adjust", (trip.hold.id, correction, actual), self.now))
+        self._messages.append(Message("adjust", (trip.hold.id, *said[0]), self.now))
 
     def _amend(self, action: Action) -> None:
         """Somebody changes a budget while programs run, and says so again when it is not answered."""
