@@ -99,6 +99,8 @@ class Patches:
             case "stainless.stream":
                 funnel = stainless.Funnel(provider, self._current)
                 return funnel.astream if is_async else funnel.stream
+            case "stainless.close":
+                return stainless.Funnel(provider, self._current).close
             case kind if kind in attempts.KINDS:
                 return attempts.KINDS[kind](attempts.Attempts(provider, self._current))
             case _:

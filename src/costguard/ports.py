@@ -36,6 +36,7 @@ SeamKind = Literal[
     "stainless.connection_error",
     "stainless.process_response",
     "stainless.stream",
+    "stainless.close",
     "function",
     "iterator",
     "scope",

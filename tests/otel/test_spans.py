@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import anthropic
 import openai
 import pytest
 from opentelemetry import context
@@ -314,3 +315,38 @@ def test_without_an_sdk_nothing_happens(client: openai.OpenAI) -> None:
     assert client.chat.completions.create(model="gpt-4o", **ASK).usage.total_tokens == 1050
     costguard.uninstrument()
     costguard.configure()
+
+
+def close_early(client: anthropic.Anthropic) -> None:
+    """One event of a stream is read, and no more."""
+    with client.messages.create(model="claude-sonnet-5", stream=True, **ASK) as stream:
+        next(iter(stream))
+
+
+async def aclose_early(url: str, provider: TracerProvider) -> None:
+    """The same for an async client."""
+    async with anthropic.AsyncAnthropic(
+        api_key="x", base_url=url, open_telemetry={"tracer_provider": provider}
+    ) as client:
+        async with await client.messages.create(model="claude-sonnet-5", stream=True, **ASK) as stream:
+            await anext(aiter(stream))
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_a_stream_that_is_closed_early_has_its_cost_on_anthropics_own_span(colour: str, told: Told) -> None:
+    """The SDK ends its span when the stream is closed, and what it cost is known by then."""
+    with LoopbackProvider() as provider:
+        url = provider.anthropic_url
+        if colour == "async":
+            await aclose_early(url, told.provider)
+        else:
+            with anthropic.Anthropic(
+                api_key="x", base_url=url, open_telemetry={"tracer_provider": told.provider}
+            ) as client:
+                close_early(client)
+    attributes = told.only.attributes or {}
+    assert ("com.anthropic.sdk.python", "partial") == (
+        told.only.instrumentation_scope and told.only.instrumentation_scope.name,
+        attributes["costguard.outcome"],
+    )
+    assert attributes[COST] == pytest.approx(float(costguard.spend().cost))

@@ -204,6 +204,13 @@ class Funnel:
         answer = _streamed(stream)
         return wrapped() if answer is None else AsyncStreamTap(_events(wrapped, stream), answer)
 
+    def close(self, wrapped: Callable[..., Any], stream: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap ``close`` of both: an early end is ours before the SDK ends what it has open, such as its own span."""
+        answer = _streamed(stream)
+        if answer is not None and answer.claimed and not answer.reading:
+            answer.closed()
+        return wrapped(*args, **kwargs)
+
 
 def read(
     guard: Guard, provider: Provider, request: Request, options: Any, kind: type[C], *, shortens: bool = False

@@ -47,7 +47,8 @@ class DjangoMiddleware:
 
     def __call__(self, request: HttpRequest) -> Any:
         """Serve one request."""
-        told = {} if self._inbound is None else extract(request.headers.get(HEADER), self._inbound)
+        headers: Any = request.headers
+        told = {} if self._inbound is None else extract(headers.get(HEADER), self._inbound)
         tags: dict[str, Any] = {**told, **tags_of(self._sources, request)}
         inside = Steps(budgeted(**tags).__enter__)
         if self._is_async:

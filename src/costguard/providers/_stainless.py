@@ -29,6 +29,8 @@ def seams(package: str) -> tuple[Seam, ...]:
         Seam(f"{package}._exceptions", "APIConnectionError.__init__", "stainless.connection_error"),
         Seam(streaming, "Stream.__stream__", "stainless.stream"),
         Seam(streaming, "AsyncStream.__stream__", "stainless.stream"),
+        Seam(streaming, "Stream.close", "stainless.close", optional=True),
+        Seam(streaming, "AsyncStream.close", "stainless.close", optional=True),
     )
 
 
