@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -160,6 +161,16 @@ def test_a_program_tells_by_itself(place: Path, monkeypatch: pytest.MonkeyPatch)
     (place / "file").write_text("no folder")
     with pytest.raises(costguard.ConfigError, match="cannot be used"):
         costguard.forecast_alerts(memory=place / "file" / "told.db")
+
+
+def test_those_that_check_at_once_tell_it_once(place: Path) -> None:
+    """Two crons on one machine, or a server beside them: one decides at a time."""
+    heard: list[costguard.Alert] = []
+    costguard.configure(exporters=[], on_alert=heard.append)
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda _: costguard.forecast_alerts(), range(4)))
+    assert sorted(map(len, told)) == [0, 0, 0, 1]
+    assert len(heard) == 1
 
 
 def test_an_alert_says_the_day_the_limit_and_the_burn() -> None:

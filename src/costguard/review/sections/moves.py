@@ -29,11 +29,11 @@ _ALWAYS: Final = (
     " too."
 )
 _UNTRIED: Final = (
-    "One step down, {how}, would have saved {saved} ({part}) on {movable} of {calls} calls. Whether its answers are"
+    "{how} would have saved {saved} ({part}) on {movable} of {calls} calls. Whether its answers are"
     " good enough is not measured: try it on some of them first, with an evaluation or side by side."
 )
 _HOW: Final = {
-    "ladder": "the configured ladder", "smaller": "the next smaller model of the same generation",
+    "ladder": "the next model of the configured ladder", "smaller": "the next smaller model of the same generation",
     "named": "the best of the models asked for",
 }  # fmt: skip
 WHY: Final = {
@@ -126,7 +126,8 @@ def notes(found: WhatIf) -> tuple[str, ...]:
     if hows:
         part = share(found.saved / found.nano) if found.nano else ""
         counts = {"movable": count(found.movable), "calls": count(found.calls)}
-        said.insert(0, _UNTRIED.format(how=" or ".join(hows), saved=money(found.saved), part=part, **counts))
+        how = " or ".join(hows)
+        said.insert(0, _UNTRIED.format(how=how[0].upper() + how[1:], saved=money(found.saved), part=part, **counts))
     assumed = sorted({cap for move in found.models for cap in move.assumed})
     if assumed:
         said.append(f"Taken as needed, because no record shows it: {', '.join(assumed)}.")
