@@ -117,7 +117,10 @@ def asked(wrk: str, url: str, name: str, seconds: float, clients: int, seed: int
         script.write(_HEAD.format(seed=seed) + _SCRIPTS[name])
         script.flush()
         done = subprocess.run(
-            [wrk, "-t1", "--timeout", "60s", f"-c{clients}", f"-d{seconds:g}s", "-s", script.name, url + _PATHS.get(name, "/")],
+            [
+                wrk, "-t1", "--timeout", "60s", f"-c{clients}", f"-d{seconds:g}s", "-s", script.name,
+                url + _PATHS.get(name, "/"),
+            ],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
