@@ -122,8 +122,8 @@ def test_a_month_of_calls_shows_where_the_budget_is_heading(
 
 def test_alerts_keep_their_time_over_a_restart(tmp_path: Path) -> None:
     """A server that is started again knows when what it alerted of was reached; a torn file is no reason not to start."""
-    where = {"ledger": f"sqlite://{tmp_path}/l.db", "journal": f"sqlite://{tmp_path}/c.db"}
-    costguard.configure(**where, exporters=[])
+    ledger, journal = f"sqlite://{tmp_path}/l.db", f"sqlite://{tmp_path}/c.db"
+    costguard.configure(ledger=ledger, journal=journal, exporters=[])
     with serving(tmp_path) as url, httpx2.Client(base_url=url) as client:
         client.post("/ai-spend/budget", json={"feature": "search", "monthly_limit": "0.01", "alert_at": 30})
         tell(client)
@@ -131,7 +131,7 @@ def test_alerts_keep_their_time_over_a_restart(tmp_path: Path) -> None:
     for text, expected in (None, before), ("{", []):
         if text is not None:
             (tmp_path / "alerts.json").write_text(text)
-        costguard.configure(**where, exporters=[])
+        costguard.configure(ledger=ledger, journal=journal, exporters=[])
         with serving(tmp_path) as url:
             page = httpx2.get(f"{url}/dashboard").text
             assert ("(elsewhere)" in page) is (not expected)
