@@ -103,6 +103,8 @@ def child_that_exits():
         assert os.waitpid(pid, 0)[1] == 0
         os._exit(4)
 
+# Who runs the tests in the background of a shell may have it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 openai.OpenAI(api_key="x").chat.completions  # imports what every child will need
 WAYS = {
     "returns": lambda: call(good),
