@@ -32,7 +32,8 @@ class Patches:
         self._current = current
         self._wanted: dict[Seam, Provider] = {}
         self._hooked: set[str] = set()
-        self._installed: dict[Seam, tuple[Any, str, Any, wrapt.FunctionWrapper[Any, Any]]] = {}
+        # By owner too: a module that was imported anew, as in a notebook, has other classes beside the earlier ones.
+        self._installed: dict[tuple[Seam, Any], tuple[str, Any, wrapt.FunctionWrapper[Any, Any]]] = {}
 
     def install(self, providers: Iterable[Provider]) -> None:
         """Wrap every seam of these providers, now or when its module is imported. Repeating it changes nothing."""
@@ -49,7 +50,7 @@ class Patches:
     def uninstall(self) -> None:
         """Put every original back."""
         self._wanted.clear()
-        for seam, (owner, name, original, wrapper) in self._installed.items():
+        for (seam, owner), (name, original, wrapper) in self._installed.items():
             with shielded(f"restoring {seam.module}.{seam.attribute}"):
                 if inspect.getattr_static(owner, name) is wrapper:
                     setattr(owner, name, original)
@@ -64,12 +65,12 @@ class Patches:
 
     def installed(self) -> list[Seam]:
         """The seams that are wrapped now."""
-        return list(self._installed)
+        return list(dict.fromkeys(seam for seam, _ in self._installed))
 
     def _imported(self, module: Any) -> None:
         """Wrap the wanted seams of a module. Runs inside the host's import statement, which it must never break."""
         for seam, provider in list(self._wanted.items()):
-            if seam.module == module.__name__ and seam not in self._installed:
+            if seam.module == module.__name__:
                 with shielded(f"wrapping {seam.module}.{seam.attribute}"):
                     self._wrap(seam, provider, module)
 
@@ -78,6 +79,8 @@ class Patches:
         owner: Any = module
         for step in path:
             owner = getattr(owner, step, None)
+        if (seam, owner) in self._installed:
+            return
         original = vars(owner).get(name) if owner is not None else None
         if original is None:
             if not seam.optional:
@@ -85,7 +88,7 @@ class Patches:
             return
         wrapper = wrapt.FunctionWrapper(original, self._around(seam, provider, original))
         setattr(owner, name, wrapper)
-        self._installed[seam] = (owner, name, original, wrapper)
+        self._installed[seam, owner] = (name, original, wrapper)
 
     def _around(self, seam: Seam, provider: Provider, original: Any) -> Callable[..., Any]:
         is_async = inspect.iscoroutinefunction(original) or seam.attribute.startswith("Async")

@@ -6,6 +6,8 @@ import asyncio
 import base64
 import gc
 import inspect
+import subprocess
+import sys
 import types
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -801,3 +803,22 @@ def test_a_tool_that_took_hold_of_the_sdk_before_us_is_told_of(
                 client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hello"}])
     assert ["refused", "refused"] == [call.outcome for call in recorder.calls]
     assert 1 == sum("call costguard.instrument() first" in record.getMessage() for record in caplog.records)
+
+
+def test_an_sdk_that_is_imported_anew_is_metered_once_instrument_is_called_again(provider: LoopbackProvider) -> None:
+    """As in a notebook that reloads everything: its classes are other ones, and are wrapped and restored like them."""
+    program = f"""
+import sys, costguard, openai
+costguard.instrument()
+for name in [name for name in sys.modules if name.partition(".")[0] == "openai"]:
+    del sys.modules[name]
+import openai
+costguard.instrument()
+client = openai.OpenAI(api_key="x", base_url={provider.openai_url!r})
+for after in (lambda: None, costguard.uninstrument, lambda: None):
+    client.chat.completions.create(model="gpt-4o", max_tokens=5, messages=[{{"role": "user", "content": "x"}}])
+    print(costguard.spend().calls)
+    after()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.split() == ["1", "2", "2"], done.stderr
