@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import queue
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar
 
 from . import _scope
 from ._admission import Admission
-from ._baggage import unsent
 from ._biller import Biller
 from ._catalog import Catalog
 from ._deferrals import Deferrals
+from ._driver import CATCH_UP, Driver, Working
 from ._exports import Exports
 from ._fingerprint import Fingerprints
 from ._ids import ids
-from ._meter import LINE_UP, SEND, Effect, Ending, Meter, Pause, Reserve, Settle, Step, admission, call_flow
-from ._reservation import Plan, Wait
+from ._meter import Ending, Meter
+from ._reservation import Plan
 from ._settlements import OnAlert, Seen, Settlements, event_of, kind_of
 from ._shield import log, shielded
 from ._tokens import Counter
-from ._types import Amendment, Balance, Call, Cost, CostEvent, Granted, Hold, Leg, Outcome, Refused, Usage
-from ._waiting import TaskPlace, ThreadPlace, Ticket, apause, pause
-from .errors import BudgetExceededError, LedgerUnavailableError, LoopDetectedError
+from ._types import Amendment, Balance, Call, Cost, CostEvent, Leg, Outcome, Refused, Usage
+from .errors import BudgetExceededError, LedgerUnavailableError
 from .optimize import Alike, Cache, Compressor, LoopGuard, Shortcut, Shorter, Tiers
 from .ports import Exporter, Journal, Ledger, Provider, Reader, Reading, Request
 
@@ -38,20 +36,6 @@ Mode = Literal["enforce", "observe"]
 LEASE: Final = 3600.0
 """Seconds after which a hold that nobody settled is charged: above any SDK's time-out with its retries."""
 _REAP_EVERY: Final = 30.0
-_CATCH_UP: Final = 0.5
-
-
-class Working:
-    """The threads that are at work in a guard, each as often as it has entered."""
-
-    def __init__(self) -> None:
-        self.threads: list[int] = []
-
-    def __enter__(self) -> None:
-        self.threads.append(threading.get_ident())
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self.threads.remove(threading.get_ident())
 
 
 class Guard:
@@ -122,6 +106,7 @@ class Guard:
         # Finalisers run in any thread, also while that thread holds a lock of ours: they only append here.
         self._dropped: queue.SimpleQueue[Callable[[], Ending | None]] = queue.SimpleQueue()
         self._working = Working()
+        self.driver = Driver(ledger, self.settlements, self._working, self.drain, self.finish, clock)
         self.exports.attach(_books_of(weakref.ref(self)))
 
     # -- one call ----------------------------------------------------------------------------------------------
@@ -247,155 +232,6 @@ class Guard:
                     alike=alike,
                 )  # fmt: skip
 
-    def drive(self, meter: Meter, billed: Callable[[BaseException], bool | None], send: Callable[[], T]) -> T:
-        """Carry out a call's effects; `send` lets the SDK do its work."""
-        flow = call_flow(meter, billed)
-        advance: Callable[[Any], Effect] = flow.send
-        value: Any = None
-        place = None
-        try:
-            while True:
-                effect = advance(value)
-                try:
-                    if effect is SEND:
-                        self._sending(meter, place)
-                        with unsent():
-                            value = send()
-                    elif isinstance(effect, Wait):
-                        place = place or ThreadPlace()
-                        value = self._waited(place.wait, self._line_up(place.ticket, effect))
-                    elif isinstance(effect, Pause):
-                        value = pause(effect.seconds, effect.join)
-                    else:
-                        value = self.perform(effect)
-                    advance = flow.send
-                except BaseException as error:
-                    value, advance = error, flow.throw
-        except StopIteration as done:
-            return cast("T", done.value)
-        except (BudgetExceededError, LedgerUnavailableError, LoopDetectedError) as error:
-            self._not_sent(meter, error)
-            raise
-        finally:
-            if place is not None:
-                self.settlements.lines.leave(place.ticket)
-
-    async def adrive(
-        self, meter: Meter, billed: Callable[[BaseException], bool | None], send: Callable[[], Awaitable[T]]
-    ) -> T:
-        """`drive` for a coroutine."""
-        flow = call_flow(meter, billed)
-        advance: Callable[[Any], Effect] = flow.send
-        value: Any = None
-        place = None
-        try:
-            while True:
-                effect = advance(value)
-                try:
-                    if effect is SEND:
-                        self._sending(meter, place)
-                        with unsent():
-                            value = await send()
-                    elif isinstance(effect, Wait):
-                        place = place or TaskPlace()
-                        began = time.monotonic()
-                        await place.wait(self._line_up(place.ticket, effect))
-                        value = time.monotonic() - began
-                    elif isinstance(effect, Pause | Step):
-                        value = await _beside(effect)
-                    elif self.ledger.inline or not isinstance(effect, Reserve):
-                        value = self.perform(effect)
-                    else:
-                        value = await self._aside(effect)
-                    advance = flow.send
-                except BaseException as error:
-                    value, advance = error, flow.throw
-        except StopIteration as done:
-            return cast("T", done.value)
-        except (BudgetExceededError, LedgerUnavailableError, LoopDetectedError) as error:
-            self._not_sent(meter, error)
-            raise
-        finally:
-            if place is not None:
-                self.settlements.lines.leave(place.ticket)
-
-    def admit(self, meter: Meter) -> None:
-        """Reserve for a call that is being sent, where nothing can be awaited: it waits in no line.
-
-        Raises:
-            BudgetExceededError: there is no room now.
-        """
-        meter.reservation.waits = False
-        flow = admission(meter)
-        advance: Callable[[Any], Effect] = flow.send
-        value: Any = None
-        try:
-            while True:
-                effect = advance(value)
-                try:
-                    value = self.perform(effect)
-                    advance = flow.send
-                except BaseException as error:
-                    value, advance = error, flow.throw
-        except StopIteration:
-            self._sending(meter, None)
-            meter.returned_early()
-        except (BudgetExceededError, LedgerUnavailableError, LoopDetectedError) as error:
-            self._not_sent(meter, error)
-            raise
-
-    def perform(self, effect: Effect) -> Any:
-        """Carry out an effect that is of no colour."""
-        if isinstance(effect, Reserve):
-            if effect.local:
-                return self.settlements.local.reserve(effect.hold)
-            # Also here and not only when a call begins: who waits looks again for what was dropped meanwhile.
-            self.drain()
-            if effect.budgets and self.settlements.lines.has(effect.budgets):
-                return LINE_UP
-            with self._working:
-                return self._reserve(effect.hold)
-        if isinstance(effect, Settle):
-            self.finish(effect.ending)
-        return effect.run() if isinstance(effect, Step) else None
-
-    async def _aside(self, effect: Reserve) -> Any:
-        """Reserve in a worker thread. What is granted to a task that was cancelled meanwhile is given back."""
-        granted: list[Hold] = []
-        gone: list[bool] = []
-
-        def give_back() -> None:
-            # Asked by both sides once each has said that it is done; a list's pop is atomic, so one of them does it.
-            with shielded("giving back what a cancelled task reserved"):
-                try:
-                    hold = granted.pop()
-                except IndexError:
-                    return
-                self.settlements.give_back(hold, local=effect.local)
-
-        def work() -> Any:
-            reply = self.perform(effect)
-            if isinstance(reply, Granted):
-                granted.append(effect.hold)
-                if gone:
-                    give_back()
-            return reply
-
-        try:
-            return await asyncio.to_thread(work)
-        except asyncio.CancelledError:
-            gone.append(True)
-            give_back()
-            raise
-
-    def _reserve(self, hold: Hold) -> Granted | Refused:
-        reply = self.ledger.reserve(hold)
-        if isinstance(reply, Refused) and self.settlements.behind and any(one.held for one in reply.refusals):
-            # Some of what is held may be of calls that ended here and are not written yet.
-            self.settlements.flush(_CATCH_UP)
-            reply = self.ledger.reserve(hold)
-        return reply
-
     def extend(self, meter: Meter, seen: int, partial: str) -> None:
         """Let the hold of a stream grow, so that it covers `seen` output tokens and more.
 
@@ -412,22 +248,6 @@ class Guard:
             reservation.cannot_grow(reply, partial)
         else:
             reservation.grown(amount)
-
-    def _sending(self, meter: Meter, place: ThreadPlace | TaskPlace | None) -> None:
-        """The call is admitted: the next in line may try."""
-        if place is not None:
-            self.settlements.lines.leave(place.ticket)
-        if meter.hold is not None:
-            self.settlements.habits.begin(kind_of(meter.call, meter.plan.tags))
-
-    def _line_up(self, ticket: Ticket, effect: Wait) -> float:
-        self.settlements.lines.join(ticket, effect.budgets)
-        return self.settlements.lines.pause(effect.seconds)
-
-    def _waited(self, wait: Callable[[float], None], seconds: float) -> float:
-        began = time.monotonic()
-        wait(seconds)
-        return time.monotonic() - began
 
     def finish(self, ending: Ending) -> None:
         """Book an ended call and tell of it. Never raises to the caller."""
@@ -561,14 +381,14 @@ class Guard:
     def balances_of(self, legs: Sequence[Leg]) -> list[Balance]:
         """The books of these windows."""
         self.drain()
-        self.settlements.flush(_CATCH_UP)
+        self.settlements.flush(CATCH_UP)
         with self._working:
             return list(self.ledger.balances(legs, self.clock()))
 
     def windows(self) -> list[Balance]:
         """The books of every present window that the ledger holds."""
         self.drain()
-        self.settlements.flush(_CATCH_UP)
+        self.settlements.flush(CATCH_UP)
         with self._working:
             return list(self.ledger.windows(self.clock()))
 
@@ -637,17 +457,6 @@ class Guard:
             return self.fingerprints.of(sdk, request)
         return ""
 
-    def _not_sent(self, meter: Meter, error: BudgetExceededError | LedgerUnavailableError | LoopDetectedError) -> None:
-        if meter.hold is not None:
-            return  # it was sent, and this came out of it
-        with shielded("noting a call that was not sent"):
-            if isinstance(error, BudgetExceededError | LoopDetectedError):
-                ending = Ending(meter, Cost(0), (), "refused", type(error).__name__)
-                self.settlements.tell(event_of(ending, self.clock()), meter.watches)
-            elif error.unsure and (hold := meter.reservation.uncounted()) is not None:
-                # Nobody knows whether it was granted.
-                self.settlements.give_back(hold, local=False)
-
     def _warn(self, message: str, error: BudgetExceededError) -> None:
         if self._seen.first((message, error.budget, error.refusals[0].leg.window)):
             log.warning("%s: %s", message, error)
@@ -661,10 +470,3 @@ def _books_of(guard: weakref.ref[Guard]) -> Callable[[], Sequence[Balance]]:
         return () if there is None else there.balances()
 
     return books
-
-
-async def _beside(effect: Pause | Step) -> Any:
-    """Carry out an effect that may take a while, for a task."""
-    if isinstance(effect, Pause):
-        return await apause(effect.seconds, effect.join)
-    return effect.run() if effect.inline else await asyncio.to_thread(effect.run)

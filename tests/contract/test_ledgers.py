@@ -142,7 +142,7 @@ def test_finalisers_that_run_inside_a_step_block_nothing() -> None:
     def work() -> None:
         for _ in range(300):
             Dropped()
-            guard.drive(guard.begin(call), lambda error: None, lambda: None)
+            guard.driver.drive(guard.begin(call), lambda error: None, lambda: None)
         done.set()
 
     threshold = gc.get_threshold()

@@ -39,7 +39,7 @@ class Attempts:
         if late is None or not isinstance(late.meter, Meter):
             return wrapped(*args, **kwargs)
         late.guard.bypassed(self._provider.name, limited=True)
-        late.guard.admit(late.meter)
+        late.guard.driver.admit(late.meter)
         late.admitted()
         before = options.json_data, getattr(options, "extra_json", None)
         try:

@@ -177,7 +177,7 @@ class Funnel:
         if not isinstance(hop.meter, Meter):
             return send()
         try:
-            return hop.guard.drive(hop.meter, self._provider.was_billed, send)
+            return hop.guard.driver.drive(hop.meter, self._provider.was_billed, send)
         except Exception as error:
             _refused(hop, error)
             raise
@@ -186,7 +186,7 @@ class Funnel:
         if not isinstance(hop.meter, Meter):
             return await send()
         try:
-            return await hop.guard.adrive(hop.meter, self._provider.was_billed, send)
+            return await hop.guard.driver.adrive(hop.meter, self._provider.was_billed, send)
         except Exception as error:
             _refused(hop, error)
             raise

@@ -61,7 +61,7 @@ class Funnel:
         if not isinstance(prepared.meter, Meter):
             with unsent():
                 return send()
-        return prepared.guard.drive(prepared.meter, self._provider.was_billed, send)
+        return prepared.guard.driver.drive(prepared.meter, self._provider.was_billed, send)
 
     async def arequest(self, wrapped: Callable[..., Awaitable[Any]], client: Any, args: Any, kwargs: Any) -> Any:
         """Wrap ``AsyncAPIClient.request``."""
@@ -80,7 +80,7 @@ class Funnel:
         if not isinstance(prepared.meter, Meter):
             with unsent():
                 return await send()
-        return await prepared.guard.adrive(prepared.meter, self._provider.was_billed, send)
+        return await prepared.guard.driver.adrive(prepared.meter, self._provider.was_billed, send)
 
     def _prepare(self, client: Any, args: Any, kwargs: Any, *, blocking: bool) -> Carrier | None:
         guard = self._current()
