@@ -22,7 +22,7 @@ from costguard._types import INPUT_UNITS, Call
 from costguard.ports import Request
 from costguard.providers.openai import OPENAI
 
-KEPT = Path(__file__).parents[1] / "tests" / "unit" / "recorded_requests.jsonl"
+KEPT = Path(__file__).parents[1] / "tests" / "unit" / "billed_requests.jsonl"
 WORDS = 'Where is my parcel? It was to be here on Monday, and the tracking number 4711-0815 says "delivered".\n'
 
 

@@ -22,10 +22,12 @@ from costguard._types import INPUT_UNITS, Call
 from costguard.ports import Request
 from costguard.providers.openai import OPENAI
 
-RECORDED = [
+BILLED = [
     json.loads(line)
-    for line in (Path(__file__).parent / "recorded_requests.jsonl").read_text(encoding="utf-8").splitlines()
+    for line in (Path(__file__).parent / "billed_requests.jsonl").read_text(encoding="utf-8").splitlines()
 ]
+"""Requests of the shapes that programs send, and the input tokens that OpenAI billed for such. The texts and names in
+them are ours, with as many tokens as those that were sent."""
 TEXTS = st.one_of(
     st.text(max_size=200),
     st.text(alphabet="aé \n\t{}\"'<|endoftext|>/.,0123456789你好🙂", max_size=200),
@@ -84,17 +86,17 @@ def test_counts_are_tiktokens_own(
     same()
 
 
-def test_no_recorded_request_was_billed_more_than_its_counted_bound(tokenizers: Tokenizers) -> None:
+def test_no_request_was_billed_more_than_its_counted_bound(tokenizers: Tokenizers) -> None:
     """Chats, responses, tools, schemas, pictures and embeddings of many models, with the tokens that OpenAI billed."""
-    assert len(RECORDED) > 40
-    for one in RECORDED:
+    assert len(BILLED) > 40
+    for one in BILLED:
         by_tokens, by_bytes = (bound(one["body"], one["path"], counting) for counting in (tokenizers, None))
         assert one["billed"] <= by_tokens <= by_bytes, one
 
 
 def test_a_counted_bound_is_close_to_the_bill(tokenizers: Tokenizers) -> None:
     """Where there is text to speak of: within a third, where bytes are four to six times too many."""
-    texts = [one for one in RECORDED if one["billed"] > 1000 and "image" not in json.dumps(one["body"])]
+    texts = [one for one in BILLED if one["billed"] > 1000 and "image" not in json.dumps(one["body"])]
     assert len(texts) > 3
     for one in texts:
         assert bound(one["body"], one["path"], tokenizers) < one["billed"] * 4 / 3
