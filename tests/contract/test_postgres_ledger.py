@@ -363,6 +363,27 @@ def test_connections_are_had_in_the_order_of_asking() -> None:
     assert 1 == len(pool)
 
 
+def test_a_connection_in_use_while_the_pool_is_closed_is_closed_when_it_is_given_back() -> None:
+    """It is nobody's any more; whoever asks the ledger again gets another."""
+    closed: list[object] = []
+
+    class Wire(_FakeWire):
+        def close(self) -> None:
+            closed.append(self)
+
+    pool = Pool(Wire, 2)
+    idle, used = (pool.take(Turn(pool, PATIENT, PATIENT)) for _ in range(2))
+    pool.give(idle)
+    pool.close()
+    assert [idle] == closed
+    pool.give(used)
+    assert [idle, used] == closed
+    again = pool.take(Turn(pool, PATIENT, PATIENT))
+    pool.give(again)
+    assert again is pool.take(Turn(pool, PATIENT, PATIENT))
+    assert [idle, used] == closed
+
+
 def test_a_silent_server_is_given_up_by_all_who_wait_for_it(server: PostgresServer, hanging: PostgresServer) -> None:
     """Also by those in the queue for a connection: they do not wait out each other's time-outs."""
     with closing(open_postgres(server.url(timeout=PATIENT, connections=1))) as patient:

@@ -110,6 +110,7 @@ class Pool(Generic[C]):
         self._queue: deque[SimpleQueue[C | None]] = deque()
         # Weak, so that a connection dropped by an interrupt at any point makes room for another.
         self._all: WeakSet[C] = WeakSet()
+        self._closed = False
         self.heard = 0.0
 
     def __len__(self) -> int:
@@ -135,7 +136,7 @@ class Pool(Generic[C]):
 
     def give(self, one: C) -> None:
         """Put one back. What an interrupt or an error left on it, nobody may take for his own: then it is closed."""
-        usable = one.idle
+        usable = one.idle and not self._closed
         if not usable:
             self._all.discard(one)
             one.close()
@@ -145,6 +146,11 @@ class Pool(Generic[C]):
                 self._queue.popleft().put(one if usable else None)
             elif usable:
                 self._idle.append(one)
+
+    def close(self) -> None:
+        """Close those that nobody uses, and the others when they are given back. Who takes one opens it again."""
+        self._closed = True
+        self.drop()
 
     def drop(self) -> None:
         """Close those that nobody uses."""
@@ -188,6 +194,7 @@ class Pool(Generic[C]):
         if len(self._all) >= self._most:
             return None
         one = self._connect()
+        self._closed = False
         self._all.add(one)
         return one
 

@@ -115,7 +115,7 @@ class Link:
 
     def close(self) -> None:
         """Close what is idle; the next step connects again."""
-        self._mine().pool.drop()
+        self._mine().pool.close()
 
     def turn(self, timeout: float = 0.0) -> Turn:
         """The clock of a step that begins now."""

@@ -195,7 +195,7 @@ class Link:
 
     def close(self) -> None:
         """Close what is open; the next step connects again."""
-        self._mine().pool.drop()
+        self._mine().pool.close()
 
     # -- one exchange
 

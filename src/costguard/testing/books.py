@@ -18,6 +18,7 @@ from .._types import Amendment, Crossing, Granted, Hold, Leg, Nano, Refused
 from ..ports import Ledger
 
 _DAY: Final = 10
+_REMEMBERED: Final = 86_400.0
 _SLOT: Final = 4
 _RUN: Final = 25
 _SLOTS: Final = 3
@@ -103,7 +104,7 @@ class Model:
     def limit(self, leg: Leg, at: float) -> Nano:
         """The limit in force: the newest that was set for the budget, else for its group, and what was added."""
         own, group = ([one for one in self.amendments if one.budget == name] for name in (leg.budget, leg.group))
-        added = sum(one.amount or 0 for one in (*own, *group) if one.kind == "top-up" and (one.until or 0) > at)
+        added = _added(own, at) + _added(group, at)
         for amendments in (own, group):
             newest = [one.amount for one in amendments if one.kind == "limit"][-1:]
             if newest not in ([], [None]):
@@ -143,6 +144,14 @@ class Model:
         total = max(self.books(end)[0] for end in _ends(leg)) + added
         passed = [percent for percent, _ in leg.marks if total * 100 >= limit * percent and total > 0]
         return [percent for percent in passed if added > 0 and percent > told], total
+
+
+def _added(amendments: list[Amendment], at: float) -> Nano:
+    """What was added for an instant. One that ended a day before the next was written is not remembered."""
+    lasting: list[Amendment] = []
+    for top_up in (one for one in amendments if one.kind == "top-up"):
+        lasting = [one for one in lasting if (one.until or 0) > top_up.at - _REMEMBERED] + [top_up]
+    return sum(one.amount or 0 for one in lasting if (one.until or 0) > at)
 
 
 def _run(last: int, slots: int) -> list[str]:
