@@ -12,6 +12,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import anthropic
+import openai
 import pytest
 
 import costguard
@@ -53,6 +55,16 @@ def test_the_python_of_a_page_runs(
     """The blocks of a page are one program, read from top to bottom; where it says what is printed, that is so."""
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__main__"}
+    try:
+        _run(page, names)
+    finally:
+        # Their connections would be found open by whichever test the garbage is collected in.
+        for client in names.values():
+            if isinstance(client, openai.OpenAI | anthropic.Anthropic):
+                client.close()
+
+
+def _run(page: Path, names: dict[str, Any]) -> None:
     printed = ""
     for block in blocks(page):
         if block.language == "python" and not block.skipped:
