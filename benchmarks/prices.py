@@ -10,8 +10,8 @@ hold on any machine.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
+
+from cpu import least
 
 from costguard._catalog import Catalog
 from costguard._snapshot import load, vendored
@@ -32,17 +32,6 @@ ANSWER = json.dumps(
         "usage": {"prompt_tokens": 2000, "completion_tokens": 300, "prompt_tokens_details": {"cached_tokens": 800}},
     }
 )
-
-
-def least(work: Callable[[], object], times: int = 5_000, batches: int = 15) -> float:
-    """Microseconds of CPU for one call of `work`."""
-    best = float("inf")
-    for _ in range(batches):
-        began = time.thread_time()
-        for _ in range(times):
-            work()
-        best = min(best, (time.thread_time() - began) / times)
-    return best * 1e6
 
 
 def main() -> None:

@@ -14,8 +14,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+
+from cpu import least
 
 from costguard._tokens import Counter, Tokenizers, folders
 from costguard._types import INPUT_UNITS, Call
@@ -30,17 +31,6 @@ def bound(request: Request) -> int:
     """The input tokens that a request is reserved for."""
     call = OPENAI.read_call(request)
     return sum(call.bound.get(unit, 0) for unit in INPUT_UNITS) if isinstance(call, Call) else 0
-
-
-def least(work: Callable[[], object], times: int = 100, batches: int = 9) -> float:
-    """Microseconds of CPU for one call of `work`."""
-    best = float("inf")
-    for _ in range(batches):
-        began = time.thread_time()
-        for _ in range(times):
-            work()
-        best = min(best, (time.thread_time() - began) / times)
-    return best * 1e6
 
 
 def main() -> None:
@@ -89,7 +79,7 @@ def speed(counter: Counter) -> None:
         ("4 KB in tokens, said before in a conversation", lambda: bound(request(texts[0], counter))),
         ("4 KB in tokens, new", lambda: bound(next(new))),
     ):
-        print(f"{said:<48}{least(work, 50):10.1f} us")
+        print(f"{said:<48}{least(work, 50, 9):10.1f} us")
 
 
 if __name__ == "__main__":

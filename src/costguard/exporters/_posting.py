@@ -13,10 +13,13 @@ from ._outbox import MemoryOutbox, Outbox
 
 
 class Posting:
-    """An exporter whose events a courier carries."""
+    """An exporter whose events a courier carries; one with a spool sends at once what an earlier process left in it."""
 
-    _courier: Courier
-    _spooled: bool
+    def __init__(self, courier: Courier, *, spooled: bool) -> None:
+        self._courier = courier
+        self._spooled = spooled
+        if spooled:
+            courier.start()
 
     def flush(self, timeout: float) -> None:
         """Send what waits, as far as `timeout` seconds allow."""

@@ -62,10 +62,8 @@ class HttpExporter(Posting):
         poster = Poster(url, heads(token, headers), (connect_timeout, timeout))
         waiting = outbox(spool, f"http-{form} {url}", kept, spool_limit)
         body = alone if batch == 1 else together
-        self._spooled = spool is not None
-        self._courier = Courier(waiting, poster, body, most=batch, every=every, name="http")
-        if spool is not None:
-            self._courier.start()
+        courier = Courier(waiting, poster, body, most=batch, every=every, name="http")
+        super().__init__(courier, spooled=spool is not None)
 
     def export(self, record: CostEvent | Alert) -> None:
         """Have it sent soon."""

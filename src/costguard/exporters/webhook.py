@@ -47,10 +47,8 @@ class WebhookExporter(Posting):
         self._slack = form == "slack"
         poster = Poster(url, heads(token, headers), (3.0, 10.0))
         waiting = outbox(spool, f"webhook-{form} {url}", 1000, 2**20)
-        self._spooled = spool is not None
-        self._courier = Courier(waiting, poster, alone, most=1, every=5.0, name="webhook")
-        if spool is not None:
-            self._courier.start()
+        courier = Courier(waiting, poster, alone, most=1, every=5.0, name="webhook")
+        super().__init__(courier, spooled=spool is not None)
 
     def export(self, record: CostEvent | Alert) -> None:
         """Have an alert sent; calls are none of its business."""
