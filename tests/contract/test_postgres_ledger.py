@@ -118,6 +118,8 @@ def test_a_server_that_hangs_holds_nobody_up_for_long(ledger: PostgresLedger, ha
     """A step fails after 600 ms whether it was connected or not, later ones at once, and all goes on afterwards."""
     ledger.reserve(_hold("a"))
     hanging.hang()
+    stopped = time.monotonic()
+    ledger._link.breaker.clock = lambda: stopped
     for _ in range(3):
         started = time.monotonic()
         with pytest.raises(LedgerUnavailableError, match=r"gave no answer in time; it may take 0.6 s: check its load"):
@@ -129,7 +131,7 @@ def test_a_server_that_hangs_holds_nobody_up_for_long(ledger: PostgresLedger, ha
             ledger.settle("a", 3)
     assert time.monotonic() - started < 0.3
     hanging.resume()
-    ledger._link._here.shut_until = time.monotonic()
+    ledger._link.breaker.clock = time.monotonic
     ledger._link.timeout = PATIENT
     assert Granted() == ledger.settle("a", 3)
     assert (3, 0) == _books(ledger)
@@ -229,7 +231,7 @@ def test_steps_on_other_budgets_go_on_while_one_is_locked(patient: PostgresLedge
     with closing(open_postgres(server.url(patient._schema, patience=0))) as hasty, _locked(server, hasty):
         with pytest.raises(LedgerUnavailableError, match="other steps held the same budgets all that time"):
             hasty.reserve(_hold("a", LEG, OTHER))
-        assert 0 == hasty._link._here.failures, "the server is there"
+        assert 0 == hasty._link.breaker.failures, "the server is there"
         assert Granted() == patient.reserve(_hold("b", OTHER))
         assert (0, 0) == _books(patient), "reading waits for nobody"
     assert Granted() == patient.reserve(_hold("a", LEG, OTHER))
@@ -330,7 +332,7 @@ def test_connections_are_bounded_and_shared(server: PostgresServer) -> None:
         with pytest.raises(LedgerUnavailableError, match=r"connections were all busy.*raise \?connections=") as caught:
             ledger.balances([LEG])
         assert not caught.value.unsure, "it was never sent"
-        assert 0 == ledger._link._here.failures, "it says nothing about the server"
+        assert 0 == ledger._link.breaker.failures, "it says nothing about the server"
         del taken
         # What an interrupt dropped makes room by itself.
         ledger._link.patience = ledger._link.timeout = PATIENT

@@ -9,8 +9,6 @@ for the budgets, as long as its patience lasts. (Only the system's name resoluti
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -18,14 +16,11 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError, LedgerUnavailableError, MissingExtraError
+from ._breaker import Breaker
 from ._pool import CrowdedError, LostError, Pool, TooLateError, Turn
 from ._postgres_wire import FailedError, Wire, sentence
 
 T = TypeVar("T")
-
-FAILURES: Final = 3
-PAUSE: Final = 5.0
-"""After so many failures in a row, so many seconds without trying."""
 
 _REPEATED: Final = ("40001", "40P01", "23505", "25006", "3F000", "42P01", "57P01", "57P02", "57P03")
 """Errors that may not come again: deadlocks, two first steps of one hold, a server that fails over, tables that were
@@ -49,13 +44,10 @@ _HINTS: Final = {
 
 @dataclass
 class _Here:
-    """What belongs to one process: a forked child has connections, locks and failures of its own."""
+    """What belongs to one process: a forked child has connections of its own."""
 
     pool: Pool[Wire]
     pid: int = field(default_factory=os.getpid)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    failures: int = 0
-    shut_until: float = 0.0
 
 
 class Link:
@@ -89,6 +81,7 @@ class Link:
         self.timeout = timeout
         self.patience = patience
         self._most = connections
+        self.breaker = Breaker(self.where, timeout)
         self._inherited: list[_Here] = []
         self._here = self._new()
 
@@ -99,18 +92,20 @@ class Link:
             LedgerUnavailableError: the server cannot be reached, is too slow or answers with an error.
         """
         here = self._mine()
-        self._enter(here)
+        self.breaker.enter()
         turn = self.turn()
         try:
             answer = self._in_turn(here, work, turn)
         except LostError as error:
             # A crowd says nothing about the server.
             if not isinstance(error, CrowdedError) and (turn.silent or not isinstance(error, TooLateError)):
-                self._failed(here)
+                self.breaker.failed()
             raise self._unavailable(error, turn) from error
         except FailedError as error:
+            # It is there, and says what is wrong.
+            self.breaker.succeeded()
             raise self._unavailable(error, turn) from error
-        here.failures = 0
+        self.breaker.succeeded()
         return answer
 
     def close(self) -> None:
@@ -155,25 +150,6 @@ class Link:
 
     def _new(self) -> _Here:
         return _Here(Pool(lambda: Wire(self._psycopg, self._conninfo), self._most))
-
-    def _enter(self, here: _Here) -> None:
-        """Fail at once while the server is given up; let one probe through when the pause is over."""
-        if not here.shut_until:
-            return
-        with here.lock:
-            now = time.monotonic()
-            if here.failures >= FAILURES and now < here.shut_until:
-                raise LedgerUnavailableError(
-                    f"the ledger {self.where} failed {here.failures} times in a row and is tried again in"
-                    f" {here.shut_until - now:.1f} s; check that the server runs and can be reached from here"
-                )
-            here.shut_until = now + PAUSE if here.failures >= FAILURES else 0.0
-
-    def _failed(self, here: _Here) -> None:
-        with here.lock:
-            here.failures += 1
-            if here.failures >= FAILURES:
-                here.shut_until = time.monotonic() + PAUSE
 
     def _unavailable(self, error: LostError | FailedError, turn: Turn) -> LedgerUnavailableError:
         if isinstance(error, FailedError):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 
 from .._shield import log
 from ..errors import ConfigError, LedgerUnavailableError, MissingExtraError
+from ._breaker import Breaker
 from ._pool import CrowdedError, Pool, Turn
 from ._redis_words import Words, command, pack
 
@@ -33,9 +33,6 @@ PATIENCE: Final = 10.0
 """Seconds that a step may take while the server answers others."""
 STALE: Final = 1.0
 """Seconds that one connection may be silent while others are answered: then it is dead, behind a firewall say."""
-FAILURES: Final = 3
-PAUSE: Final = 5.0
-"""After so many failures in a row, so many seconds without trying."""
 CONNECTIONS: Final = 32
 """The most that a process opens."""
 
@@ -128,13 +125,10 @@ class _Line:
 
 @dataclass
 class _Here:
-    """What belongs to one process: a forked child has sockets, locks and failures of its own."""
+    """What belongs to one process: a forked child has sockets of its own."""
 
     pool: Pool[_Line]
     pid: int = field(default_factory=os.getpid)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    failures: int = 0
-    shut_until: float = 0.0
     checked: bool = False
 
 
@@ -157,6 +151,7 @@ class Link:
         parts = urlsplit(url)
         # Without the password, for messages.
         self.where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self.breaker = Breaker(self.where, TOTAL)
         self._inherited: list[_Here] = []
         self._here = self._new()
         try:
@@ -201,7 +196,7 @@ class Link:
 
     def _exchange(self, commands: Sequence[bytes]) -> list[Any]:
         here = self._mine()
-        self._enter(here)
+        self.breaker.enter()
         turn = Turn(here.pool, TOTAL, PATIENCE)
         try:
             answers = self._in_turn(here, commands, turn)
@@ -210,9 +205,9 @@ class Link:
         except self._transport as error:
             # A crowd says nothing about the server.
             if not turn.others_heard() or not isinstance(error, self._redis.exceptions.TimeoutError):
-                self._failed(here)
+                self.breaker.failed()
             raise self._unavailable(error) from error
-        here.failures = 0
+        self.breaker.succeeded()
         if not here.checked:
             here.checked = True
             self._check_server()
@@ -235,25 +230,6 @@ class Link:
                 again, share = False, min(CONNECT, left / 2)
             finally:
                 here.pool.give(line)
-
-    def _failed(self, here: _Here) -> None:
-        with here.lock:
-            here.failures += 1
-            if here.failures >= FAILURES:
-                here.shut_until = time.monotonic() + PAUSE
-
-    def _enter(self, here: _Here) -> None:
-        """Fail at once while the server is given up; let one probe through when the pause is over."""
-        if not here.shut_until:
-            return
-        with here.lock:
-            now = time.monotonic()
-            if here.failures >= FAILURES and now < here.shut_until:
-                raise LedgerUnavailableError(
-                    f"the ledger {self.where} failed {here.failures} times in a row and is tried again in"
-                    f" {here.shut_until - now:.1f} s; check that the server runs and can be reached from here"
-                )
-            here.shut_until = now + PAUSE if here.failures >= FAILURES else 0.0
 
     # -- connections
 

@@ -1,8 +1,8 @@
 """One book behind ``costguard serve``, for programs that reach a server and no database.
 
 The server runs the step on its own ledger; here it is asked over HTTP, within a bounded time: a step takes `TOTAL`
-seconds with its second try, and after `FAILURES` failures in a row the next ones fail at once for `PAUSE` seconds.
-Ids make it safe to ask again when an answer was lost.
+seconds with its second try, and after three failures in a row the next ones fail at once, until a probe succeeds
+(`_breaker`). Ids make it safe to ask again when an answer was lost.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ from .._types import Amendment, Balance, Crossing, Granted, Hold, Leg, Nano, Ref
 from .._web import client_library, untraced
 from ..errors import ConfigError, LedgerUnavailableError
 from . import _form
+from ._breaker import Breaker
 
 T = TypeVar("T")
 
 CONNECT: Final = 0.5
 TOTAL: Final = 1.2
 """Seconds for a connection, and for one step with its second try."""
-FAILURES: Final = 3
-PAUSE: Final = 5.0
-"""After so many failures in a row, so many seconds without trying."""
 CONNECTIONS: Final = 32
 
 _PATH: Final = "/ledger/"
@@ -69,8 +67,7 @@ class HttpLedger:
         self._pid = os.getpid()
         self._client: Any = None
         self._inherited: list[Any] = []
-        self._failures = 0
-        self._shut_until = 0.0
+        self.breaker = Breaker(self.where, timeout)
 
     def reserve(self, hold: Hold) -> Granted | Refused:
         """See `costguard.ports.Ledger.reserve`."""
@@ -131,11 +128,7 @@ class HttpLedger:
 
     def _ask(self, step: str, body: Any, read: Callable[[Any], T]) -> T:
         until = time.monotonic() + self._timeout
-        if time.monotonic() < self._shut_until:
-            raise LedgerUnavailableError(
-                f"the ledger {self.where} did not answer {self._failures} times in a row and is left alone for"
-                f" {PAUSE:g} s; check that the server runs and can be reached from here"
-            )
+        self.breaker.enter()
         answer = self._answered(step, body, until)
         try:
             document = answer.json()
@@ -166,13 +159,11 @@ class HttpLedger:
                 continue
             if answer.status_code >= 500:
                 raise self._lost(f"HTTP status {answer.status_code}")
-            self._failures = 0
+            self.breaker.succeeded()
             return answer
 
     def _lost(self, why: object) -> LedgerUnavailableError:
-        self._failures += 1
-        if self._failures >= FAILURES:
-            self._shut_until = time.monotonic() + PAUSE
+        self.breaker.failed()
         error = self._unavailable(str(why) or type(why).__name__, 0)
         error.unsure = True
         return error
@@ -199,7 +190,7 @@ class HttpLedger:
             if self._pid != os.getpid():
                 # The parent's connections are neither used nor closed in a child.
                 self._inherited.append(self._client)
-                self._client, self._pid, self._failures, self._shut_until = None, os.getpid(), 0, 0.0
+                self._client, self._pid = None, os.getpid()
             if self._client is None:
                 limits = self._library.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
                 self._client = self._library.Client(limits=limits, follow_redirects=False)
