@@ -40,7 +40,8 @@ def told(outcome: Outcome) -> str:
     if outcome.good:
         return f"{words}: all agree"
     stuck = outcome.stuck
-    why = [] if stuck is None else [f"no order after {stuck.after} operations:", *stuck.why]
+    verdict = "undecided, the search gave up" if stuck is not None and stuck.undecided else "no order"
+    why = [] if stuck is None else [f"{verdict} after {stuck.after} operations:", *stuck.why]
     return "\n  ".join([f"{words}: FAILED, {outcome.left} held in the end", *why])
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from costguard.ports import Ledger
 
 from ..contract.shared import ended, forked
-from .check import NEVER, Operation, Stuck, order_of
+from .books import NEVER, Operation
+from .search import Stuck, order_of
 from .stores import Kept, Store
 from .work import EXPIRES, LIMITS, Client, operations
 

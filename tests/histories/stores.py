@@ -15,7 +15,7 @@ from costguard.ports import Ledger
 
 from ..contract.postgres_server import postgres_server
 from ..contract.servers import RedisServer, fresh
-from .check import Window
+from .books import Window
 
 Kept: TypeAlias = tuple[dict[Window, tuple[int, int]], dict[str, tuple[str, int, int]]]
 """Spent and held of each window; state, amount and booked of each hold."""

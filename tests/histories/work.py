@@ -15,7 +15,7 @@ from costguard._types import Granted, Hold, Leg, Refused
 from costguard.errors import LedgerUnavailableError
 from costguard.ports import Ledger
 
-from .check import NEVER, Operation, Window
+from .books import NEVER, Operation, Window
 
 LIMITS: Final[dict[str, int | None]] = {"tight": 400, "wide": 900, "watched": None, "once": 600}
 LENGTH: Final = 1.5

@@ -1,14 +1,8 @@
-"""Whether there is an order of operations in which every reply, and the final books, are right.
-
-Clients log what they asked for and what they were told, each with the time. An operation took effect at some instant
-between the two, all at once, or, when its client was killed before it heard the answer, perhaps later or never. The
-check looks for an order that agrees with all times and all figures, as Jepsen's do (linearizability). When there is
-one, no settlement that was acknowledged is lost, nothing is held twice and no limit was passed at any instant of it.
-"""
+"""What clients asked for and were told, and books that say whether it was right."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -157,112 +151,3 @@ class Books:
 
 def _nothing() -> None:
     """What takes back an operation that changed nothing."""
-
-
-@dataclass(frozen=True)
-class Stuck:
-    """There is no such order.
-
-    Attributes:
-        after: how many operations could be put in order at most.
-        why: those that would have to come next, and what each should have been told.
-    """
-
-    after: int
-    why: tuple[str, ...]
-
-
-def order_of(operations: Sequence[Operation], limits: Mapping[str, int | None]) -> list[Operation] | Stuck:
-    """An order in which all is right, or where the longest one that could be found ends."""
-    # What somebody did not get to read tells nothing.
-    told = [one for one in operations if one.reply is not None or one.id]
-    search = _Search(sorted(told, key=lambda one: one.began), limits)
-    return search.run()
-
-
-class _Search:
-    """Depth first, over sets of operations that are done: the books of a set are the same in whatever order."""
-
-    def __init__(self, operations: Sequence[Operation], limits: Mapping[str, int | None]) -> None:
-        self.operations = operations
-        self.books = Books(limits)
-        self.done = bytearray(len(operations))
-        self.first = 0
-        self.last = 0
-        self.missing = sum(one.reply is not None for one in operations)
-        self.stuck = Stuck(-1, ())
-        # Operations that nobody heard the answer of, by hold: one sent again decides them.
-        self.doubtful: dict[str, list[int]] = {}
-        for place, one in enumerate(operations):
-            if one.reply is None:
-                self.doubtful.setdefault(one.id, []).append(place)
-
-    def run(self) -> list[Operation] | Stuck:
-        """The search itself; a list of choices instead of recursion, since histories are long."""
-        path: list[tuple[int, Undo, list[int]]] = []
-        choices: list[Iterator[int]] = [iter(self._candidates())]
-        seen: set[tuple[int, bytes]] = set()
-        refused: list[str] = []
-        while self.missing:
-            place = next(choices[-1], None)
-            if place is None:
-                self._note(len(path), refused)
-                if not path:
-                    return self.stuck
-                choices.pop()
-                self._take_back(*path.pop())
-                continue
-            undo = self.books.apply(self.operations[place])
-            if isinstance(undo, str):
-                if self.operations[place].reply is not None:
-                    refused.append(f"{self.operations[place]} should be {undo}")
-                continue
-            path.append((place, undo, self._take(place)))
-            key = (self.first, bytes(self.done[self.first : self.last + 1]))
-            if key in seen:
-                self._take_back(*path.pop())
-                continue
-            seen.add(key)
-            refused = []
-            choices.append(iter(self._candidates()))
-        return [self.operations[place] for place, _, _ in path]
-
-    def _candidates(self) -> list[int]:
-        """What may come next: whatever was asked before the first of the rest was answered."""
-        horizon, found = NEVER, []
-        for place in range(self.first, len(self.operations)):
-            if self.done[place]:
-                continue
-            one = self.operations[place]
-            if one.began > horizon:
-                break
-            horizon = min(horizon, one.ended)
-            found.append(place)
-        found = [place for place in found if self.operations[place].began <= horizon]
-        return sorted(found, key=lambda place: self.operations[place].ended)
-
-    def _take(self, place: int) -> list[int]:
-        one = self.operations[place]
-        taken = [place]
-        if one.reply is not None:
-            self.missing -= 1
-            # It was sent again by a client that came after, so it has taken effect by now or does not matter.
-            taken += [other for other in self.doubtful.get(one.id, ()) if not self.done[other] and other < place]
-        for other in taken:
-            self.done[other] = 1
-            self.last = max(self.last, other)
-        while self.first < len(self.done) and self.done[self.first]:
-            self.first += 1
-        return taken
-
-    def _take_back(self, place: int, undo: Undo, taken: Sequence[int]) -> None:
-        undo()
-        for other in taken:
-            self.done[other] = 0
-        self.first = min(self.first, *taken)
-        if self.operations[place].reply is not None:
-            self.missing += 1
-
-    def _note(self, depth: int, refused: Sequence[str]) -> None:
-        if depth > self.stuck.after:
-            self.stuck = Stuck(depth, tuple(refused))
