@@ -59,6 +59,8 @@ def main() -> int:
     parser.add_argument("--ledger", choices=LEDGERS, nargs="+", default=LEDGERS)
     parser.add_argument("--interrupts", type=int, default=10_000, help="how many on each ledger")
     chosen = parser.parse_args()
+    # A step in memory takes microseconds: who interrupts must get its turn in the middle of one.
+    sys.setswitchinterval(0.0002)
     # One that was interrupted before anybody could close it is closed by the collector, which is told of it.
     sys.unraisablehook = lambda _: None
     good = True

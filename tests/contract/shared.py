@@ -30,6 +30,7 @@ Kept = tuple[list[tuple[str, int, int]], list[tuple[str, str, int, int]]]
 START: Final = 1_780_000_000
 CALLS: Final = st.integers(0, 7)
 AMOUNTS: Final = st.sampled_from((0, 1, 20, 40, 55, 100))
+MARKS: Final = (10.0, 33.0, 50.0, 80.0, 100.0)
 HISTORIES: Final = st.lists(
     st.one_of(
         st.tuples(st.just("reserve"), CALLS, st.sets(st.integers(0, 3), min_size=1), AMOUNTS, st.integers(1, 30)),
@@ -76,7 +77,80 @@ def deep() -> bool:
     return settings.get_current_profile_name() == "deep"
 
 
-class SharedLedgerContract:
+class SharedAlertsContract:
+    """Who is told of an alert when there are several processes."""
+
+    def make_opener(self) -> Opener:
+        """What opens fresh books, each time the same ones."""
+        raise NotImplementedError
+
+    def settle_down(self, opener: Opener) -> None:
+        """Wait until what killed processes had sent is done."""
+
+    def test_processes_tell_of_each_threshold_once(self, tmp_path: Path) -> None:
+        """Four processes spend in the same windows at once: of each mark one of them hears, once, and when it has been
+        told of nobody is asked to tell of it again."""
+        opener, told, now = self.make_opener(), tmp_path / "told", time.time()
+        told.touch()
+        legs = [Leg(f"b{number}", "w", 400, marks=tuple((at, int(4 * at)) for at in MARKS)) for number in range(3)]
+
+        def work(process: int) -> None:
+            ledger = opener()
+            for number in range(25):
+                for leg in legs:
+                    id = f"{process}-{number}-{leg.budget}"
+                    ledger.reserve(Hold(id, 4, (leg,), now + 1000))
+                    crossings = ledger.settle(id, 4).crossings
+                    for one in crossings:
+                        _say(told, f"{one.leg.budget}/{one.percent}")
+                    ledger.delivered(crossings)
+            ledger.close()
+
+        assert [0] * 4 == ended(*[forked(lambda process=process: work(process)) for process in range(4)])
+        assert sorted(f"{leg.budget}/{at}" for leg in legs for at in MARKS) == sorted(told.read_text().split())
+        ledger = opener()
+        assert [] == [one for later in (0, 60, 120) for one in ledger.undelivered(now + 1000 + later)]
+        ledger.close()
+
+    def test_kill_9_loses_no_alert(self, tmp_path: Path) -> None:
+        """Writers that tell of each alert are killed at any moment, also between deciding on one and telling of it:
+        each window that reached its mark is told of, by them or by whoever takes over, and who is told may be told
+        twice of the same one."""
+        opener, told = self.make_opener(), tmp_path / "told"
+        told.touch()
+        now = time.time()
+        # Whatever the moments below are, these two die right between deciding on an alert and telling of it.
+        doomed = [forked(lambda name=f"doomed-{writer}": _alert(opener(), name, None)) for writer in range(2)]
+        assert [-signal.SIGKILL] * 2 == ended(*doomed)
+        kills = 60 if deep() else 10
+        for kill in range(kills):
+            before, until = told.stat().st_size, time.monotonic() + 60
+            writers = [forked(lambda name=f"{kill}-{writer}": _alert(opener(), name, told)) for writer in range(2)]
+            while told.stat().st_size == before:
+                assert time.monotonic() < until
+                time.sleep(0.002)
+            time.sleep(random.uniform(0, 0.03))
+            for writer in writers:
+                os.kill(writer, signal.SIGKILL)
+            assert [-signal.SIGKILL] * 2 == ended(*writers)
+        self.settle_down(opener)
+        watcher = opener()
+        watcher.reap(now + 5000)
+        said = set(told.read_text().split())
+        assert not said & {"doomed-0-1", "doomed-1-1"}
+        for later in (0, 60):
+            taken = watcher.undelivered(now + later)
+            while taken:
+                said |= {one.leg.budget for one in taken}
+                watcher.delivered(taken)
+                taken = watcher.undelivered(now + later)
+        budgets = {one.leg.budget for one in watcher.windows(now) if one.spent >= 5}
+        assert len(budgets) >= kills
+        assert budgets == said
+        watcher.close()
+
+
+class SharedLedgerContract(SharedAlertsContract):
     """Subclass it beside `LedgerContract`.
 
     Attributes:
@@ -85,13 +159,13 @@ class SharedLedgerContract:
 
     histories = 40
 
-    def make_opener(self) -> Opener:
-        """What opens fresh books, each time the same ones."""
-        raise NotImplementedError
-
     def kept(self, opener: Opener) -> Kept:
         """What the store holds, read without the ledger."""
         raise NotImplementedError
+
+    def settle_down(self, opener: Opener) -> None:
+        """Whoever looks into the store waits for that."""
+        self.kept(opener)
 
     def test_processes_are_granted_exactly_what_fits(self, tmp_path: Path) -> None:
         """Eight processes that open the books at once are granted what there is room for, and not one call more."""
@@ -140,39 +214,6 @@ class SharedLedgerContract:
         watcher.reap(time.time() + 2000)
         windows, _ = self.kept(opener)
         assert {0} == {held for _, _, held in windows}
-        watcher.close()
-
-    def test_kill_9_loses_no_alert(self, tmp_path: Path) -> None:
-        """Writers that tell of each alert are killed at any moment, also between deciding on one and telling of it:
-        each window that reached its mark is told of, by them or by whoever takes over, and who is told may be told
-        twice of the same one."""
-        opener, told = self.make_opener(), tmp_path / "told"
-        told.touch()
-        watcher, now = opener(), time.time()
-        kills = 60 if deep() else 10
-        for kill in range(kills):
-            before, until = told.stat().st_size, time.monotonic() + 60
-            writers = [forked(lambda name=f"{kill}-{writer}": _alert(opener(), name, told)) for writer in range(2)]
-            while told.stat().st_size == before:
-                assert time.monotonic() < until
-                time.sleep(0.002)
-            time.sleep(random.uniform(0, 0.03))
-            for writer in writers:
-                os.kill(writer, signal.SIGKILL)
-            assert [-signal.SIGKILL] * 2 == ended(*writers)
-        # What the killed had sent is still being done.
-        self.kept(opener)
-        watcher.reap(now + 5000)
-        said = set(told.read_text().split())
-        for later in (0, 60):
-            taken = watcher.undelivered(now + later)
-            while taken:
-                said |= {one.leg.budget for one in taken}
-                watcher.delivered(taken)
-                taken = watcher.undelivered(now + later)
-        budgets = {budget for budget, spent, _ in self.kept(opener)[0] if spent >= 5}
-        assert len(budgets) >= kills
-        assert budgets == said
         watcher.close()
 
     def test_processes_that_amend_at_once_are_all_heard(self) -> None:
@@ -273,13 +314,16 @@ def _tight(limit: int) -> Leg:
     return Leg("tight", "lifetime", limit)
 
 
-def _alert(ledger: Ledger, name: str, told: Path) -> None:
+def _alert(ledger: Ledger, name: str, told: Path | None) -> None:
     number = 0
     while True:
         number += 1
         leg = Leg(f"{name}-{number}", "w", 10, marks=((50.0, 5),))
         ledger.reserve(Hold(leg.budget, 6, (leg,), time.time() + 1000))
         crossings = ledger.settle(leg.budget, 6).crossings
+        if told is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise AssertionError("not reached")
         _say(told, leg.budget)
         ledger.delivered(crossings)
 

@@ -7,6 +7,7 @@ import logging
 import random
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from costguard._shield import log
@@ -15,20 +16,23 @@ from .planted import PLANTED
 from .run import Failure, Stage, failure, memory, shared
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """0 when nothing failed, 1 when something did."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seed", type=int, help="the story; a random one if left out")
-    parser.add_argument("--seeds", type=int, default=1, help="how many stories: that of the seed and those after it")
+    parser.add_argument("--seed", type=int, help="the story; a random one if left out, the first one with --bug")
+    parser.add_argument(
+        "--seeds", type=int, help="how many stories: that of the seed and those after it; 1, with --bug 200"
+    )
     parser.add_argument("--steps", type=int, default=200, help="how long each is")
     parser.add_argument("--ledger", choices=("memory", "sqlite", "redis", "postgresql"), default="memory")
     parser.add_argument("--bug", choices=sorted(PLANTED), help="play on a ledger or clock that has this mistake")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     log.setLevel(logging.CRITICAL)  # it warns of every leap of a clock, and there are many
-    first = random.randrange(10**9) if chosen.seed is None else chosen.seed
+    first = chosen.seed if chosen.seed is not None else 0 if chosen.bug else random.randrange(10**9)
+    seeds = chosen.seeds or (200 if chosen.bug else 1)
     began = time.monotonic()
     with _stage(chosen.ledger, chosen.bug) as stage:
-        for seed in range(first, first + chosen.seeds):
+        for seed in range(first, first + seeds):
             found = failure(stage, seed, chosen.steps)
             if found is not None:
                 bug = f" --bug {chosen.bug}" if chosen.bug else ""
@@ -37,9 +41,7 @@ def main() -> int:
                       f" --ledger {chosen.ledger}{bug}")  # fmt: skip
                 return 1
     took = time.monotonic() - began
-    print(
-        f"seeds {first} to {first + chosen.seeds - 1}, {chosen.steps} steps each, {chosen.ledger}: all held ({took:.1f} s)"
-    )
+    print(f"seeds {first} to {first + seeds - 1}, {chosen.steps} steps each, {chosen.ledger}: all held ({took:.1f} s)")
     return 0
 
 

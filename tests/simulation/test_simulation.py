@@ -4,12 +4,16 @@ right; and stories would notice if they were not."""
 from __future__ import annotations
 
 import logging
+import re
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from costguard._shield import log
 
+from .__main__ import main
 from .plan import story
 from .planted import PLANTED
 from .run import Stage, failure, memory, play, shared
@@ -62,6 +66,14 @@ def test_a_failing_story_is_told_as_short_as_it_gets() -> None:
     assert len(found.story.actions) <= 6
     assert any("settle" in line for line in found.said)
     play(memory(), found.story)
+
+
+def test_the_command_finds_a_story_for_a_known_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the page shows it, whatever stories the seeds tell by now."""
+    page = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text()
+    (command,) = re.findall(r"^python -m tests\.simulation (.*--bug .*?)(?: +#.*)?$", page, re.MULTILINE)
+    assert 1 == main(shlex.split(command))
+    assert "FAILED" in capsys.readouterr().out
 
 
 def test_a_seed_tells_one_story() -> None:
