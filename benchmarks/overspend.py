@@ -434,13 +434,7 @@ PEERS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """What pip installs, one command after the other; the last word of the first is the library itself."""
 CACHE = Path.home() / ".cache" / "costguard-benchmarks"
-PEER_CELLS = (
-    ("threads, uncapped", 1),
-    ("threads, uncapped, 4,000 tokens", 1),
-    ("asyncio, uncapped", 1),
-    ("streams, uncapped", 1),
-    ("threads, uncapped", 4),
-)
+PEER_CELLS = (*[(shape, 1) for shape in SHAPES], (SHAPES[0], 4), (SHAPES[1], 4))
 
 
 def installed(library: str) -> str:
@@ -460,34 +454,48 @@ def installed(library: str) -> str:
 
 
 def peers(chosen: argparse.Namespace) -> bool:
-    """Print true spend / limit of other libraries, each as its README says to use it."""
-    shapes = {shape.name: shape for shape in SHAPES}
-    names = [f"{name}{', 4 processes' if processes > 1 else ''}" for name, processes in PEER_CELLS]
-    print("| library | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 1))
+    """Print true spend / limit, hard limits only, of each library as its README says to use it."""
+    libraries = [name for name in ("costguard", "no guard", *PEERS) if any(part in name for part in chosen.only)]
+    pythons = {library: installed(library) for library in libraries}
+    print(f"| crowd | {' | '.join(map(_titled, libraries))} |\n|{'---|' * (len(libraries) + 1)}")
     with Provider() as provider, tempfile.TemporaryDirectory(prefix="overspend-") as folder:
-        for library in ("no guard", *PEERS):
-            if not any(part in library for part in chosen.only):
-                continue
-            python = installed(library)
-            columns = ["not installable"] * len(names)
-            if python:
-                cells = [Cell(shapes[name], HARD, "", n, library=library, python=python) for name, n in PEER_CELLS]
-                columns = [_peer_column(run(cell, provider, _shared(cell, folder))) for cell in cells]
-            version = PEERS[library][0][-1].partition("==")[2] if library in PEERS else ""
-            print(f"| {library} {version} | " + " | ".join(columns) + " |", flush=True)
+        for shape, processes in PEER_CELLS:
+            cells = [
+                Cell(shape, HARD, processes=processes, library=library, python=pythons[library])
+                for library in libraries
+            ]
+            found = [_peer_column(cell, provider, folder) for cell in cells]
+            print(f"| {shape.name}{', 4 processes' if processes > 1 else ''} | {' | '.join(found)} |", flush=True)
     return True
 
 
-def _shared(cell: Cell, folder: str) -> str:
-    """Where several processes may share what a library can share."""
-    return f"{folder}/{cell.library}.db" if cell.processes > 1 else ""
+def _titled(library: str) -> str:
+    version = PEERS[library][0][-1].partition("==")[2] if library in PEERS else ""
+    return f"{library} {version}".strip()
 
 
-def _peer_column(result: Result) -> str:
-    print(result.cell.library, result.cell, result.outcomes, file=sys.stderr)
-    calls = result.cell.size.workers * result.cell.size.calls
+def _peer_column(cell: Cell, provider: Provider, folder: str) -> str:
+    if not cell.python:
+        return "not installable"
+    result = run(cell, provider, _books_of(cell, folder))
+    print(cell.library, cell, result.outcomes, file=sys.stderr)
     failed = sum(result.strange.values())
-    return f"{result.truth:.2f}" + (f" ({failed} of {calls} failed)" if failed else "")
+    if failed == cell.size.workers * cell.size.calls:
+        return "cannot"
+    billed = f"{result.truth:.2f}"
+    if cell.shape.stream == "dropped":
+        billed += f" ({result.sent:.2f})"
+    return billed + (f", {failed} failed" if failed else "")
+
+
+def _books_of(cell: Cell, folder: str) -> str:
+    """Where the books are that several processes may share, for a library that can share some."""
+    if cell.library == "costguard":
+        return f"sqlite:///{folder}/{next(_fresh)}.db" if cell.processes > 1 else "memory://"
+    return f"{folder}/{next(_fresh)}.db" if cell.processes > 1 else ""
+
+
+_fresh = itertools.count()
 
 
 def main() -> None:
