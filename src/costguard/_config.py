@@ -16,6 +16,7 @@ from ._clock import SteadyClock
 from ._environment import Environment, home
 from ._executors import Executors
 from ._fingerprint import Fingerprints, machine_key
+from ._greens import Greens
 from ._guard import Guard, Mode
 from ._leaving import Leaving
 from ._patch import Patches
@@ -62,6 +63,7 @@ class Costguard:
         self._guard: Guard | None = None
         self._lock = threading.RLock()
         self._leaving = Leaving(self._exit)
+        self._greens = Greens(self._pause)
 
     @property
     def guard(self) -> Guard:
@@ -138,6 +140,7 @@ class Costguard:
             before, self._guard = self._guard, guard
             self.setup, self.settings = setup, file
             self._leaving.arm()
+            self._greens.follow()
         if before is not None:
             _leave(before, guard.journal)
 
@@ -186,6 +189,12 @@ class Costguard:
         with self._lock:
             self.patches.uninstall()
             self.executors.uninstall()
+
+    def _pause(self) -> None:
+        """Have nothing under way, and no connection open."""
+        if self._guard is not None:
+            self._guard.flush()
+            self._guard.ledger.close()
 
     def _exit(self) -> None:
         with shielded("closing at exit"):

@@ -19,6 +19,7 @@ from ._deferrals import Deferrals
 from ._driver import CATCH_UP, Driver, Working
 from ._exports import Exports
 from ._fingerprint import Fingerprints
+from ._forks import forks
 from ._ids import ids
 from ._meter import Ending, Meter
 from ._reservation import Plan
@@ -150,6 +151,7 @@ class Guard:
             swaps: whether it can be sent to another model.
             id, at: of a call that was made elsewhere or earlier, as its maker names it.
         """
+        forks.notice()
         self.drain()
         now = self.look_after()
         at = now if at is None else at
@@ -400,6 +402,7 @@ class Guard:
 
     def flush(self, timeout: float = 2.0) -> None:
         """Book and deliver what is under way in costguard itself."""
+        forks.notice()
         self.drain()
         if not self.settlements.flush(timeout):
             log.warning("%d settlements are still to be written to the ledger", self.settlements.behind)

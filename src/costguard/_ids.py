@@ -7,14 +7,15 @@ import os
 import time
 from typing import Final
 
+from ._forks import forks
+
 
 class Ids:
     """Ids that sort by time and never repeat, not in a forked child either."""
 
     def __init__(self) -> None:
         self._begin()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._begin)
+        forks.register(after_in_child=self._begin)
 
     def _begin(self) -> None:
         self._prefix = f"{time.time_ns():016x}{os.urandom(5).hex()}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 from collections.abc import Callable
+
+from ._forks import forks
 
 
 class Leaving:
@@ -25,8 +26,7 @@ class Leaving:
             return
         self._armed = True
         atexit.register(self._do)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forked)
+        forks.register(after_in_child=self._forked)
 
     def _forked(self) -> None:
         """A worker forgets the finalisers it inherits, then runs these hooks, and its own finalisers in the end."""

@@ -7,7 +7,6 @@ tried again with the same ids. When too many are waiting the oldest are given up
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 from weakref import WeakSet
 
+from ._forks import forks
 from ._shield import log, shielded
 from .errors import LedgerUnavailableError
 
@@ -107,5 +107,4 @@ def _after_fork_in_child() -> None:
         writer.begin()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+forks.register(after_in_child=_after_fork_in_child)

@@ -33,7 +33,7 @@ class RedisServer:
     def __init__(self, folder: Path, **options: str) -> None:
         self.folder = folder
         self.options = options
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -116,7 +116,7 @@ def running(folder: Path) -> Iterator[str]:
         server.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port below those that the system hands to clients: none of them takes it before the server does, and a node
     of a cluster finds its second port, 10,000 higher."""
     for port in random.sample(range(12_000, 22_000), 100):

@@ -5,7 +5,6 @@ Nothing of it is ever waited for by a call, and no error of the network reaches 
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -15,6 +14,7 @@ from contextlib import suppress
 from typing import Final
 from weakref import WeakSet
 
+from .._forks import forks
 from .._shield import log, shielded
 from ._outbox import Batch, Outbox
 from ._post import Poster, Reply
@@ -232,5 +232,4 @@ def _after_fork_in_child() -> None:
             courier.forked()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+forks.register(after_in_child=_after_fork_in_child)

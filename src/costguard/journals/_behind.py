@@ -6,7 +6,6 @@ with nothing: the parent writes its own.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 from weakref import WeakSet
 
+from .._forks import forks
 from .._shield import log, shielded
 from ..errors import JournalUnavailableError
 
@@ -165,5 +165,4 @@ def _after_fork_in_child() -> None:
         behind.begin()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+forks.register(after_in_child=_after_fork_in_child)

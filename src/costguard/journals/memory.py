@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 from weakref import WeakSet
 
+from .._forks import forks
 from .._journal import (
     QUARTER,
     Bill,
@@ -160,8 +160,7 @@ def _after_fork_in_child() -> None:
         journal._lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+forks.register(after_in_child=_after_fork_in_child)
 
 
 def _within(record: CostEvent | Result, selection: Selection) -> bool:

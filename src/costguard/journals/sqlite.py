@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 from weakref import WeakSet
 
+from .._forks import forks
 from ..errors import ConfigError, JournalUnavailableError
 from ._sql import KEEP_DAYS, Row, Session, SQLJournal, days
 from ._tables import MIGRATIONS, MIGRATIONS_TABLE
@@ -195,8 +196,7 @@ def _after_fork_in_child() -> None:
         connection.after_fork_in_child()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+forks.register(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def open_sqlite(url: str) -> SQLiteJournal:

@@ -6,11 +6,11 @@ towards everybody counts.
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar
 from weakref import WeakSet
 
@@ -107,7 +107,7 @@ class Pool(Generic[C]):
         self._most = most
         self._lock = threading.Lock()
         self._idle: deque[C] = deque()
-        self._queue: deque[SimpleQueue[C | None]] = deque()
+        self._queue: deque[queue.SimpleQueue[C | None]] = deque()
         # Weak, so that a connection dropped by an interrupt at any point makes room for another.
         self._all: WeakSet[C] = WeakSet()
         self._closed = False
@@ -123,7 +123,7 @@ class Pool(Generic[C]):
         Raises:
             CrowdedError: none became free in time.
         """
-        place: SimpleQueue[C | None] = SimpleQueue()
+        place: queue.SimpleQueue[C | None] = queue.SimpleQueue()
         try:
             with self._lock:
                 one = None if self._queue else self._free()
@@ -162,7 +162,7 @@ class Pool(Generic[C]):
             self._all.discard(one)
             one.close()
 
-    def _waited_for(self, place: SimpleQueue[C | None], turn: Turn) -> C:
+    def _waited_for(self, place: queue.SimpleQueue[C | None], turn: Turn) -> C:
         while True:
             left = turn.left()
             one = _handed(place, min(LOOK, left))
@@ -180,7 +180,7 @@ class Pool(Generic[C]):
             if left <= 0:
                 raise turn.late(CrowdedError)
 
-    def _leave(self, place: SimpleQueue[C | None]) -> None:
+    def _leave(self, place: queue.SimpleQueue[C | None]) -> None:
         with self._lock:
             if place in self._queue:
                 self._queue.remove(place)
@@ -199,8 +199,8 @@ class Pool(Generic[C]):
         return one
 
 
-def _handed(place: SimpleQueue[C | None], seconds: float = 0.0) -> C | None:
+def _handed(place: queue.SimpleQueue[C | None], seconds: float = 0.0) -> C | None:
     try:
         return place.get(timeout=seconds) if seconds > 0 else place.get_nowait()
-    except Empty:
+    except queue.Empty:
         return None

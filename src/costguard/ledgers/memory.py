@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from .._book import (
     windows,
 )
 from .._context import runs
+from .._forks import forks
 from .._outbox import PATIENCE, Pending, key_of, take_over
 from .._period import OF_RUN
 from .._terms import PLAIN, Terms, amend, check
@@ -229,8 +229,7 @@ def _after_fork_in_child() -> None:
         ledger._after_fork()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+forks.register(after_in_child=_after_fork_in_child)
 
 
 def open_memory(url: str) -> MemoryLedger:  # noqa: ARG001 - every opener takes the URL

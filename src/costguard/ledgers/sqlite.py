@@ -22,6 +22,7 @@ from typing import Any, Final, Literal, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 from weakref import WeakSet
 
+from .._forks import forks
 from ..errors import ConfigError, LedgerUnavailableError
 from ._sqlite_book import SQLiteTransaction, migrate
 from ._stepped import KEPT, SteppedLedger, Transaction
@@ -260,8 +261,7 @@ def _after_fork_in_child() -> None:
         ledger._forked()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+forks.register(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def open_sqlite(url: str) -> SQLiteLedger:
