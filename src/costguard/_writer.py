@@ -7,6 +7,7 @@ tried again with the same ids. When too many are waiting the oldest are given up
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -22,6 +23,9 @@ KEPT: Final = 10_000
 """Settlements that wait for a ledger that is away."""
 RETRY: Final = (0.1, 5.0)
 """Seconds between tries, doubling from the first to the second."""
+
+_THREADS: Final = frozenset({"enable-threads", "threads", "gevent"})
+"""Options of uWSGI, with any of which threads go on between requests."""
 
 Deed = Callable[[], object]
 
@@ -39,6 +43,7 @@ class Writer:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._given_up = 0
+        self._stands_still = _stands_still()
 
     @property
     def waiting(self) -> int:
@@ -46,7 +51,9 @@ class Writer:
         return len(self._deeds)
 
     def put(self, deed: Deed) -> None:
-        """Have `deed` carried out soon."""
+        """Have `deed` carried out soon; at once where a thread might be stopped in the middle of it."""
+        if self._stands_still and not self._deeds and self._done(deed):
+            return
         with self._changed:
             self._deeds.append(deed)
             if len(self._deeds) > KEPT:
@@ -97,6 +104,12 @@ class Writer:
         except Exception:  # only where bugs are loud: the thread must outlive them all the same
             log.exception("a settlement could not be written")
         return True
+
+
+def _stands_still() -> bool:
+    """Whether threads only run while a request is served: without an option of its own uWSGI stops them in between."""
+    host = sys.modules.get("uwsgi")
+    return host is not None and _THREADS.isdisjoint(map(str, getattr(host, "opt", ())))
 
 
 _writers: Final[WeakSet[Writer]] = WeakSet()

@@ -24,15 +24,15 @@ from costguard.ledgers import open_ledger
 from costguard.testing.loopback import LoopbackProvider, Reply
 
 ROOT = Path(__file__).parent.parent.parent
-LIMIT = 20_000_000
-"""Nano-dollars: two cents, of which a call takes 0.05 and holds twice that."""
+LIMIT = 10_000_000
+"""Nano-dollars: a cent, of which a call takes 0.05 and holds twice that."""
 LEG = Leg("all", "lifetime", LIMIT)
 PATIENCE = 60.0
 """Seconds after which something is taken to hang."""
 
 HOLD = 1_300_000
 """Nano-dollars: more than a call holds."""
-REFUSED = 20
+REFUSED = 10
 """Refusals in a row, a tenth of a second apart, after which it is taken that there is no room."""
 
 Ask = Callable[[int], Mapping[str, Any]]
@@ -184,7 +184,7 @@ def environment(provider: LoopbackProvider, ledger: str) -> dict[str, str]:
     }
 
 
-def rush(ask: Ask, *, callers: int = 16, calls: int = 40) -> Seen:
+def rush(ask: Ask, *, callers: int = 16, calls: int = 24) -> Seen:
     """A crowd at once, and then one call after the other until the limit is reached."""
     seen = Seen()
     with ThreadPoolExecutor(callers) as pool:

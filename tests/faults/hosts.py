@@ -113,7 +113,7 @@ def work_off(folder: Path, ledger: str, *, graceful: bool = True) -> Seen:
     import celery
 
     command = [
-        sys.executable, "-m", "celery", "-A", "queued", "worker", "-P", "prefork", "-c", "3", "--without-mingle",
+        sys.executable, "-m", "celery", "-A", "queued", "worker", "-P", "prefork", "-c", "3", "-l", "info", "--without-mingle",
         "--without-gossip",
     ]  # fmt: skip
     with provided() as provider, chdir(folder):

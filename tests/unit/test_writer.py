@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -56,3 +57,35 @@ def test_a_program_ends_though_its_ledger_is_away() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (0, "40\n"), done.stderr
     assert "settlements are still to be written to the ledger" in done.stderr
+
+
+def test_where_threads_stand_still_between_requests_a_settlement_is_written_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """uWSGI without ``--enable-threads``: a thread could stop in the middle of a step, with the ledger's lock. What
+    cannot be written is kept, and goes before what comes later."""
+    done: list[object] = []
+
+    def away() -> None:
+        if "back" not in done:
+            raise LedgerUnavailableError("away")
+        done.append("kept")
+
+    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(opt={"processes": b"3"}))
+    writer = Writer()
+    writer.put(lambda: done.append(threading.current_thread()))
+    assert done == [threading.current_thread()]
+    writer.put(away)
+    done.append("back")
+    writer.put(lambda: done.append("later"))
+    assert writer.flush(30)
+    assert ["kept", "later"] == done[2:]
+
+
+def test_where_threads_go_on_nothing_waits_for_a_settlement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uWSGI with threads is like any other host."""
+    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(opt={"threads": b"2"}))
+    writer, threads = Writer(), list[threading.Thread]()
+    writer.put(lambda: threads.append(threading.current_thread()))
+    assert writer.flush(30)
+    assert threading.current_thread() not in threads
