@@ -84,7 +84,7 @@ def worker(code: str, *arguments: str) -> subprocess.Popen[str]:
 
 def test_processes_are_granted_exactly_what_fits(shared: RedisServer, ledger: RedisLedger) -> None:
     """Four processes try twenty-five holds each against room for ten: ten are granted."""
-    url = f"{shared.url}?namespace={ledger._prefix[4:-2]}"
+    url = f"{shared.url}?namespace={ledger._prefix[5:-2]}"
     code = """
 granted = 0
 for number in range(25):
@@ -103,7 +103,7 @@ from costguard._types import Amendment
 for number in range(20):
     ledger.amend(Amendment(f"{sys.argv[2]}-{number}", "b", "top-up", time.time(), 5, time.time() + 500))
 """
-    url = f"{shared.url}?namespace={ledger._prefix[4:-2]}"
+    url = f"{shared.url}?namespace={ledger._prefix[5:-2]}"
     workers = [worker(code, url, str(number)) for number in range(3)]
     assert [0] * 3 == [one.wait(60) for one in workers]
     for one in workers:
@@ -122,7 +122,7 @@ ledger.reserve(Hold("h", 60, (leg,), time.time() + 60))
 ledger.settle("h", 60)
 os.kill(os.getpid(), 9)
 """
-    killed = worker(code, f"{shared.url}?namespace={ledger._prefix[4:-2]}")
+    killed = worker(code, f"{shared.url}?namespace={ledger._prefix[5:-2]}")
     killed.communicate(timeout=60)
     assert -9 == killed.returncode
     assert [] == ledger.undelivered(time.time())
@@ -151,7 +151,7 @@ ledger.reserve(Hold("killed", 40, (leg,), time.time() + 0.5))
 print("held", flush=True)
 time.sleep(60)
 """
-    killed = worker(code, f"{shared.url}?namespace={ledger._prefix[4:-2]}")
+    killed = worker(code, f"{shared.url}?namespace={ledger._prefix[5:-2]}")
     assert killed.stdout is not None
     assert "held\n" == killed.stdout.readline()
     killed.kill()
@@ -341,11 +341,11 @@ def test_a_server_that_went_back_in_time_is_noticed(shared: RedisServer, ledger:
     """A replica that had not heard of the last write becomes the primary: the number of the last write is lower."""
     for number in range(3):
         ledger.reserve(hold(f"h{number}"))
-    command(shared.url, "HSET", f"{ledger._prefix}meta", "seq", "2")
+    command(shared.url, "HSET", f"{ledger._prefix}books", "seq", "2")
     with pytest.raises(LedgerUnavailableError, match="lost writes"):
         ledger.reserve(hold("next"))
     # Others write on, and the number passes what was seen: it stays noticed.
-    command(shared.url, "HSET", f"{ledger._prefix}meta", "seq", "50")
+    command(shared.url, "HSET", f"{ledger._prefix}books", "seq", "50")
     with pytest.raises(LedgerUnavailableError, match="lost writes"):
         ledger.reserve(hold("next"))
 
@@ -425,7 +425,7 @@ def test_a_server_that_refuses_writes_says_why(make: Callable[..., RedisServer])
         ledger.reserve(hold("replica", 10))
     command(server.url, "REPLICAOF", "NO", "ONE")
     assert (0, 10) == books(ledger)
-    command(server.url, "SET", "cg:{default}:w:5:other:w", "somebody else's")
+    command(server.url, "SET", "cg2:{default}:hold:other", "somebody else's")
     with pytest.raises(LedgerUnavailableError, match="somebody else writes to its keys"):
         ledger.reserve(hold("both", 10, LEG, Leg("other", "w", 100)))
     assert (0, 10) == books(ledger)

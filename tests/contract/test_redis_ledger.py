@@ -164,12 +164,12 @@ def test_nothing_is_kept_for_ever_but_what_never_ends(redis_url: str) -> None:
     ledger = RedisLedger(redis_url, namespace=space)
     legs = (Leg("day", "d", 100, now - 50, now + 50), Leg("ever", "lifetime", 100))
     ledger.reserve(Hold("h", 30, legs, now + 60))
-    assert -1 == command(redis_url, "TTL", f"cg:{{{space}}}:hold:h")
+    assert -1 == command(redis_url, "TTL", f"cg2:{{{space}}}:hold:h")
     ledger.settle("h", 20)
-    assert 86_000 < command(redis_url, "TTL", f"cg:{{{space}}}:hold:h") <= 86_400
-    assert 8 * 86_400 < command(redis_url, "TTL", f"cg:{{{space}}}:w:3:day:d") <= 8 * 86_400 + 52
-    assert -1 == command(redis_url, "TTL", f"cg:{{{space}}}:w:4:ever:lifetime")
-    assert 0 == command(redis_url, "ZCARD", f"cg:{{{space}}}:leases")
+    assert 86_000 < command(redis_url, "TTL", f"cg2:{{{space}}}:hold:h") <= 86_400
+    assert 8 * 86_400 < command(redis_url, "TTL", f"cg2:{{{space}}}:w:3:day:d") <= 8 * 86_400 + 52
+    assert -1 == command(redis_url, "TTL", f"cg2:{{{space}}}:w:4:ever:lifetime")
+    assert 0 == command(redis_url, "ZCARD", f"cg2:{{{space}}}:leases")
     ledger.close()
 
 
@@ -183,9 +183,9 @@ def test_slots_that_no_rolling_window_reaches_are_deleted(redis_url: str) -> Non
         ledger.settle(f"h{slot}", 5)
         ledger.reap(float(slot))
     # Spent and held of each slot, one of them just over; the newest slot's number, the limit, and the leg.
-    assert 2 * 12 + 3 == command(redis_url, "HLEN", f"cg:{{{space}}}:rolling:r")
+    assert 2 * 12 + 3 == command(redis_url, "HLEN", f"cg2:{{{space}}}:rolling:r")
     ledger.reap(10_000.0)
-    assert 0 == command(redis_url, "EXISTS", f"cg:{{{space}}}:rolling:r")
+    assert 0 == command(redis_url, "EXISTS", f"cg2:{{{space}}}:rolling:r")
     ledger.close()
 
 

@@ -59,25 +59,24 @@ def redis() -> Iterator[Store]:
     """A server that writes a log of all commands, so that ``kill -9`` of it loses nothing."""
     import redis as driver
 
+    from costguard.ledgers._redis_told import state_of
     from costguard.ledgers.redis import RedisLedger
 
     with tempfile.TemporaryDirectory(prefix="histories-") as folder:
         server = RedisServer(Path(folder), appendonly="yes", appendfsync="always").start()
         namespace = fresh()
-        prefix = f"cg:{{{namespace}}}:"
+        prefix = f"cg2:{{{namespace}}}:"
 
         def kept() -> Kept:
             with closing(driver.Redis.from_url(server.url, decode_responses=True)) as client:
                 windows, holds = [], []
-                for key in client.scan_iter(f"{prefix}*"):
-                    name = key.removeprefix(prefix)
-                    if name.startswith("hold:"):
-                        row = client.hmget(key, "state", "amount", "booked")
-                        holds.append((name.removeprefix("hold:"), row[0], int(row[1]), int(row[2])))
-                    elif name.startswith("w:"):
-                        _, _, budget, window = name.split(":", 3)
-                        spent, held = client.hmget(key, "p", "h")
-                        windows.append((budget, window, int(spent or 0), int(held or 0)))
+                for key in client.scan_iter(f"{prefix}hold:*"):
+                    holds.append((key.removeprefix(f"{prefix}hold:"), *state_of(client.get(key))))
+                rows = client.hgetall(f"{prefix}books")
+                for field, held in rows.items():
+                    if field.startswith("h"):
+                        _, budget, window = field[1:].split(":", 2)
+                        windows.append((budget, window, int(rows.get(f"p{field[1:]}", 0)), int(held)))
             return _kept(windows, holds)
 
         def kill() -> None:

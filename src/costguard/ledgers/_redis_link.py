@@ -54,11 +54,11 @@ _HINTS: Final = {
 
 
 class Script:
-    """A Lua script of this package, with the book's arithmetic in front."""
+    """A Lua script of this package, with what it shares with others in front."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, *names: str) -> None:
         here = Path(__file__).parent
-        self.text = "\n".join([(here / file).read_text(encoding="utf-8") for file in ("_book.lua", f"{name}.lua")])
+        self.text = "\n".join([(here / f"{name}.lua").read_text(encoding="utf-8") for name in ("_book", *names)])
         self.sha = sha1(self.text.encode()).hexdigest()  # noqa: S324 - it is Redis's name for it, not a protection
 
 

@@ -2,70 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from hashlib import sha1
-from typing import NamedTuple
+from hashlib import blake2b
+from typing import Final, NamedTuple
 
 from .._book import Row, WindowKey, kept_of_run
 from .._terms import parts, with_limit
-from .._types import Crossing, Leg
+from .._types import Crossing, Leg, Nano
 from ._records import leg_as_json, leg_from_json, legs_from_json
-from ._redis_words import Words, as_bytes, pack
+from ._redis_words import Words, as_bytes, joined, pack
+
+KEPT: Final = 9
+"""Words that a hold is kept as, in front of its legs: its state, its amount, a digest of its legs, what was booked, what
+it was settled at before that was corrected (- for never), the instant it was asked for at, the amount it was first asked
+for with, until when, and the word of its last extension (- for none)."""
 
 
 class Told(NamedTuple):
-    """Legs as the scripts are told of them.
+    """Legs as the scripts are told of them: see ``_book.lua``.
 
     Attributes:
-        keys: of each leg, the key of its window.
-        figures: a digest of the legs, the same for equal ones from whichever process; of each leg, what the arithmetic
-            needs; and the names of each leg's budget and group.
-        each: each leg by itself, as its window keeps it.
+        held: by those that hold an amount.
+        ended: by those that book one.
     """
 
-    keys: Words
-    figures: Words
-    each: Words
+    held: Words
+    ended: Words
 
 
 @lru_cache(maxsize=1024)
-def told(legs: tuple[Leg, ...], prefix: str) -> Told:
+def told(legs: tuple[Leg, ...]) -> Told:
     """Describe legs. Most calls of an hour have the same ones, so it is remembered."""
-    each = tuple(leg_as_json(_plain(leg)) for leg in legs)
+    each = [leg_as_json(_plain(leg)) for leg in legs]
     text = f"[{','.join(each)}]"
-    digest = sha1(text.encode()).hexdigest()  # noqa: S324 - it tells legs apart, it protects nothing
+    kinds = "".join([_kind(leg) for leg in legs])
+    # It tells legs apart, the same from whichever process.
+    digest = blake2b(text.encode(), digest_size=16).hexdigest()
+    details = "".join([_details(leg, len(one)) for leg, one in zip(legs, each, strict=True)])
     names = [f"{len(as_bytes(name))}:{name}" for leg in legs for name in (leg.budget, leg.group)]
-    figures = [figure for leg in legs for figure in _figures(leg)]
-    keys = pack(*[prefix + window(leg) for leg in legs])
-    return Told(keys, pack(digest, *figures, "".join(names)), pack(*each))
+    all_of_them = pack(kinds, digest, details, "".join(names))
+    limits = [leg.limit for leg in legs]
+    least = [min([nano for _, nano in leg.marks], default="-") for leg in legs]
+    counts = [f"{kind}{window(leg)}" for leg in legs for kind in "ph"]
+    kept = [name for leg in legs for name in (*[f"{kind}{window(leg)}" for kind in "ph"], f"n{shared(leg)}")]
+    return Told(joined(all_of_them, pack(text, *limits, *kept)), joined(all_of_them, pack(*least, *counts)))
 
 
 def window(leg: Leg) -> str:
-    """The key of a leg's window; the length in it keeps one budget's ``a:b`` apart from another's."""
+    """The name of a leg's window; the length in it keeps one budget's ``a:b`` apart from another's."""
     if leg.slots:
-        return f"rolling:{leg.budget}"
-    return f"w:{len(leg.budget)}:{leg.budget}:{leg.window}"
+        return f"r{int(leg.window)}:{leg.budget}"
+    return f"{len(leg.budget)}:{leg.budget}:{leg.window}"
+
+
+def shared(leg: Leg) -> str:
+    """The name of what the slots of a rolling budget have in common; of others, that of the window."""
+    return f"r:{leg.budget}" if leg.slots else window(leg)
 
 
 def fields(leg: Leg) -> Sequence[str]:
     """Spent and held of every slot that a leg's window is made of."""
     if not leg.slots:
-        return ("p", "h")
+        return [kind + window(leg) for kind in "ph"]
     this = int(leg.window)
-    return [kind + str(slot) for slot in range(this - leg.slots, this + 1) for kind in "ph"]
-
-
-def key_of(member: str) -> str:
-    """The key of a window, by its entry in the list of windows."""
-    return member[1:] if member[0] == "w" else member.partition(":")[2]
+    slots = range(this - leg.slots, this + 1)
+    return [f"{kind}r{slot}:{leg.budget}" for slot in slots for kind in "ph"]
 
 
 def alert_field(crossing: Crossing) -> str:
-    """Where an alert is kept, behind the namespace's prefix."""
-    leg = crossing.leg
-    return f"{window(leg)}|{int(leg.window) if leg.slots else ''}|{float(crossing.percent)!r}"
+    """Where an alert is kept."""
+    return f"{window(crossing.leg)}|{float(crossing.percent)!r}"
+
+
+def described(name: str) -> str:
+    """Where the leg is kept that a window, by its entry in the list of windows, was last held on."""
+    return f"lr:{name.partition(':')[2]}" if name[0] == "r" else f"l{name}"
+
+
+def row_of(name: str, spent: str | None, held: str | None, text: str | None) -> tuple[WindowKey, Row] | None:
+    """The books of a window, by its entry in the list of windows; none where it was forgotten just now."""
+    if text is None:
+        return None
+    leg = leg_from_json(text)
+    key = f"{int(name[1:].partition(':')[0]):012d}" if leg.slots else leg.window
+    return (leg.budget, key), Row(int(spent or 0), int(held or 0), leg=leg)
+
+
+def state_of(text: str) -> tuple[str, Nano, Nano]:
+    """The state of a hold as it is kept, its amount, and what was booked."""
+    words = text.split(" ", KEPT)
+    return words[0], int(words[1]), int(words[3])
+
+
+def legs_of(text: str | None) -> tuple[Leg, ...]:
+    """The legs of a hold as it is kept."""
+    return legs_from_json(text.split(" ", KEPT)[KEPT]) if text else ()
 
 
 def crossing_of(text: str) -> Crossing:
@@ -79,17 +112,6 @@ def pairs(flat: Sequence[str]) -> Iterator[tuple[str, str]]:
     return zip(flat[::2], flat[1::2], strict=True)
 
 
-def rows_of(kept: Mapping[str, str]) -> Iterator[tuple[WindowKey, Row]]:
-    """The rows that one window's hash holds, or one rolling budget's; none that was never described."""
-    if "leg" not in kept:
-        return
-    leg = leg_from_json(kept["leg"])
-    slots = [name[1:] for name in kept if name[0] == "h"] if leg.slots else [""]
-    for slot in slots:
-        row = Row(int(kept.get(f"p{slot}", 0)), int(kept.get(f"h{slot}", 0)), leg=leg)
-        yield (leg.budget, f"{int(slot):012d}" if leg.slots else leg.window), row
-
-
 def _plain(leg: Leg) -> Leg:
     """With figures of one type each: 5 and 5.0 are equal, and must be written alike."""
     ends = None if leg.ends is None else float(leg.ends)
@@ -97,8 +119,12 @@ def _plain(leg: Leg) -> Leg:
     return replace(leg, starts=float(leg.starts), ends=ends, marks=marks)
 
 
-def _figures(leg: Leg) -> tuple[str, str]:
-    """One leg, with a word for each figure; see ``_book.lua``."""
+def _kind(leg: Leg) -> str:
+    kind = "r" if leg.slots else "o" if leg.ends is None and kept_of_run(leg) is not None else "c"
+    return kind.upper() if leg.hard else kind
+
+
+def _details(leg: Leg, length: int) -> str:
     if leg.ends is not None:
         ends = repr(float(leg.ends + leg.slots * (leg.ends - leg.starts)))
     else:
@@ -106,7 +132,4 @@ def _figures(leg: Leg) -> tuple[str, str]:
         ends = "-" if kept is None else f"+{kept:.0f}"
     slot = int(leg.window) if leg.slots else 0
     marks = [f"{percent!r} {nano} {parts(percent)}" for percent, nano in leg.marks]
-    kind = "r" if leg.slots else "o" if ends[0] == "+" else "c"
-    least = min([nano for _, nano in leg.marks], default="-")
-    rest = " ".join([f"{'h' if leg.hard else 's'}{kind} {least} {leg.slots} {slot} {ends}", *marks])
-    return str(leg.limit), rest
+    return " ".join([f"{leg.limit} {leg.slots} {slot} {ends} {length}", *marks]) + "\n"

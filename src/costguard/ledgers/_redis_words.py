@@ -36,6 +36,11 @@ def as_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+def joined(*each: Words) -> Words:
+    """Words behind each other."""
+    return Words(sum([one.number for one in each]), b"".join([one.sent for one in each]))
+
+
 def command(words: Iterable[Words]) -> bytes:
     """One command of all these words."""
     every = list(words)

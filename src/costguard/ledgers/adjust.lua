@@ -1,32 +1,31 @@
 -- Correct what an ended call is charged, in the windows it was made in. It never refuses.
--- ARGV: epoch and seq as last seen, the correction's id, actual, the digest of the legs, and then each leg.
-local epoch, seq, lost = history(ARGV[1], ARGV[2])
-local correction, actual = 'adjust:' .. ARGV[3], ARGV[4]
+-- KEYS: as ever, and the corrections of this hold. ARGV: epoch and seq as last seen, the correction's id, actual, seconds
+-- to remember it for, and the legs.
+local FIRST = 6
+local kinds = ARGV[FIRST]
+local names = FIRST + 3 + #kinds
+local found = call('HMGET', BOOKS, 'epoch', 'seq', 'terms', unpack(ARGV, names + 1, names + 2 * #kinds))
+local epoch, seq = found[1], found[2]
+local gone = lost(epoch, seq)
 
 local function ended(kind, ...)
-  return reply(kind, seq, epoch, lost and 1 or 0, ...)
+  return reply(kind, seq, epoch, gone and 1 or 0, ...)
 end
 
-local known = redis.call('HMGET', HOLD, 'state', 'booked', 'digest', 'settled', correction, 'at')
-local state, booked, settled = known[1], known[2], known[4]
-if not state then return ended('unknown') end
-if known[5] then
-  if known[5] ~= actual then return ended('conflict', known[5]) end
-  return ended('granted', {})
-end
+local known, actual = call('GET', HOLD), ARGV[4]
+if not known then return ended('unknown') end
+local before = call('HGET', KEYS[7], ARGV[3])
+if before and before ~= actual then return ended('conflict', before) end
+if before then return ended('granted', {}) end
+local state, amount, digest, booked, settled, at, place = match(known, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) ()')
 if state == 'open' then return ended('open') end
-if known[3] ~= ARGV[5] then return ended('legs', redis.call('HGET', HOLD, 'legs')) end
-local legs = legs_from(6, tonumber(known[6] or 0))
-local rows = read_all(legs)
+local texts = match(known, '^%S+ %S+ %S+ ()', place)
+if digest ~= ARGV[FIRST + 1] then return ended('legs', sub(known, texts)) end
 
-local added, crossings = tonumber(actual) - tonumber(booked), {}
-for index, leg in ipairs(legs) do
-  -- A window that is over and forgotten has nothing left to be corrected.
-  if rows[index].known then
-    if added > 0 then crossed(crossings, index, leg, rows[index].most + added) end
-    redis.call('HINCRBY', leg.key, 'p' .. leg.suffix, whole(added))
-  end
-end
-redis.call('HSET', HOLD, 'booked', actual, 'settled', settled or booked, correction, actual)
-seq = redis.call('HINCRBY', META, 'seq', 1)
+local crossings
+seq, crossings = book(FIRST, found, actual - booked, 0, false, nil, at + 0, sub(known, texts))
+local words = {state, amount, digest, actual, settled == '-' and booked or settled, at, sub(known, place)}
+call('SET', HOLD, table.concat(words, ' '), 'KEEPTTL')
+call('HSET', KEYS[7], ARGV[3], actual)
+call('EXPIRE', KEYS[7], ARGV[5])
 return ended('granted', crossings)

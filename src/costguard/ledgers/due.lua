@@ -2,7 +2,7 @@
 -- ARGV: the instant ('' for the server's own clock), seconds that a window is kept, how many of each.
 local now = ARGV[1] == '' and clock() or tonumber(ARGV[1])
 return {
-  redis.call('ZRANGEBYSCORE', LEASES, '-inf', string.format('%.17g', now), 'LIMIT', 0, ARGV[3]),
-  redis.call('ZRANGEBYSCORE', WINDOWS, '-inf', '(' .. string.format('%.17g', now - tonumber(ARGV[2])), 'LIMIT', 0,
+  call('ZRANGEBYSCORE', LEASES, '-inf', format('%.17g', now), 'LIMIT', 0, ARGV[3]),
+  call('ZRANGEBYSCORE', WINDOWS, '-inf', '(' .. format('%.17g', now - tonumber(ARGV[2])), 'LIMIT', 0,
     ARGV[3]),
 }

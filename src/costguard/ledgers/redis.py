@@ -27,7 +27,7 @@ from .._types import Amendment, Balance, Crossing, Granted, Hold, Leg, Nano, Ref
 from ..errors import ConfigError, LedgerUnavailableError
 from ._records import amendment_as_json, amendment_from_json, legs_from_json, terms_as_text, terms_from_text
 from ._redis_link import Ask, Link, Script
-from ._redis_told import alert_field, crossing_of, fields, key_of, pairs, rows_of, told, window
+from ._redis_told import alert_field, crossing_of, described, fields, legs_of, pairs, row_of, told
 from ._redis_words import pack
 from ._stepped import REMEMBERED
 
@@ -45,8 +45,9 @@ LARGEST: Final = 2**53
 """Redis compares doubles, exact up to here; limits are below it."""
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_RESERVE, _EXTEND, _FINISH = Script("reserve"), Script("extend"), Script("finish")
-_ADJUST, _AMEND, _DUE, _FORGET = Script("adjust"), Script("amend"), Script("due"), Script("forget")
+_RESERVE, _EXTEND = Script("_hold", "reserve"), Script("_hold", "extend")
+_FINISH, _ADJUST = Script("_end", "finish"), Script("_end", "adjust")
+_AMEND, _DUE, _FORGET = Script("amend"), Script("due"), Script("forget")
 _UNTOLD = Script("untold")
 _LOST: Final = (
     "the ledger {where} lost writes that it had acknowledged (it was flushed, restarted without appendonly, or failed"
@@ -78,11 +79,12 @@ class RedisLedger:
         if clock not in ("server", "client"):
             raise ConfigError(f"clock={clock!r}: allowed are 'server' and 'client'")
         self._link = Link(url)
-        self._prefix = f"cg:{{{namespace}}}:"
-        books = [self._prefix + name for name in ("meta", "leases", "windows", "terms", "alerts")]
-        _, _, self._windows, self._terms, self._alerts = books
+        # The number is that of the layout: books in another one are left alone.
+        self._prefix = f"cg2:{{{namespace}}}:"
+        books = [self._prefix + name for name in ("books", "leases", "windows", "terms", "alerts")]
+        self._rows, _, self._windows, self._terms, self._alerts = books
         self._amendments = f"{self._prefix}amendments"
-        self._books, self._nobody = pack(*books), pack(books[0])
+        self._books = pack(*books)
         self._clock = clock
         self._keep = keep
         self._own: dict[str, tuple[Leg, ...]] = {}
@@ -102,10 +104,10 @@ class RedisLedger:
         _check(amount)
         self._open()
         legs, word, history = self._own.get(id, ()), secrets.token_hex(8), self._history
-        reply = self._ask(_EXTEND, id, legs, *history, amount, word, self._keep, id)
+        reply = self._grow(_EXTEND, id, legs, *history, amount, word, self._keep, id)
         if reply[0] == "legs":
             legs = legs_from_json(reply[3])
-            reply = self._ask(_EXTEND, id, legs, *history, amount, word, self._keep, id)
+            reply = self._grow(_EXTEND, id, legs, *history, amount, word, self._keep, id)
         if reply[0] == "unknown" and id in self._orphans:
             raise LedgerUnavailableError(f"hold {id} is gone with what the ledger lost")
         if reply[0] == "conflict":
@@ -167,24 +169,27 @@ class RedisLedger:
         if not legs:
             return []
         names = sorted({name for leg in legs for name in (leg.budget, leg.group) if name})
-        reads = [("HMGET", self._prefix + window(leg), *fields(leg)) for leg in legs]
-        found, *rows = self._link.ask(("MULTI",), ("HMGET", self._terms, *names), *reads, ("EXEC",))[-1]
+        wanted = [fields(leg) for leg in legs]
+        read = ("HMGET", self._rows, *[field for each in wanted for field in each])
+        found, row = self._link.ask(("MULTI",), ("HMGET", self._terms, *names), read, ("EXEC",))[-1]
         terms = {name: terms_from_text(text) for name, text in zip(names, found, strict=True) if text}
-        balances = []
-        for leg, row in zip(legs, rows, strict=True):
+        balances, rest = [], iter(row)
+        for leg, each in zip(legs, wanted, strict=True):
             leg, paused = in_force(leg, terms, at)
-            spent, held = (sum([int(one or 0) for one in row[first::2]]) for first in (0, 1))
-            balances.append(Balance(leg, spent, held, paused))
+            amounts = [int(next(rest) or 0) for _ in each]
+            balances.append(Balance(leg, sum(amounts[::2]), sum(amounts[1::2]), paused))
         return balances
 
     def windows(self, at: float) -> Sequence[Balance]:
         """See `costguard.ports.Ledger.windows`."""
-        members = self._link.ask(("ZRANGEBYSCORE", self._windows, f"({at!r}", "+inf"))[0]
-        keys = sorted({key_of(member) for member in members})
-        reads = [("HGETALL", key) for key in keys]
-        texts, *found = self._link.ask(("MULTI",), ("HGETALL", self._terms), *reads, ("EXEC",))[-1]
+        names = self._link.ask(("ZRANGEBYSCORE", self._windows, f"({at!r}", "+inf"))[0]
+        if not names:
+            return []
+        read = ("HMGET", self._rows, *[field for name in names for field in (f"p{name}", f"h{name}", described(name))])
+        texts, found = self._link.ask(("MULTI",), ("HGETALL", self._terms), read, ("EXEC",))[-1]
         terms = {name: terms_from_text(text) for name, text in pairs(texts)}
-        return windows({key: row for hash in found for key, row in rows_of(dict(pairs(hash)))}, terms, at)
+        rows = [row_of(*each) for each in zip(names, found[::3], found[1::3], found[2::3], strict=True)]
+        return windows(dict([row for row in rows if row]), terms, at)
 
     def reap(self, now: float) -> Sequence[Granted]:
         """See `costguard.ports.Ledger.reap`. The server's clock decides what is over, unless ``clock="client"``."""
@@ -207,7 +212,7 @@ class RedisLedger:
     def delivered(self, crossings: Sequence[Crossing]) -> None:
         """See `costguard.ports.Ledger.delivered`."""
         if crossings:
-            fields = [self._prefix + alert_field(one) for one in crossings]
+            fields = [alert_field(one) for one in crossings]
             self._link.ask(("HDEL", self._alerts, *fields))
 
     def close(self) -> None:
@@ -226,11 +231,11 @@ class RedisLedger:
     # -- inner
 
     def _reserve(self, hold: Hold, history: tuple[str, int]) -> Granted | Refused:
-        lease = hold.expires - time.time()
-        reply = self._ask(
+        server = self._clock == "server"
+        reply = self._grow(
             _RESERVE, hold.id, hold.legs, *history, "" if history[0] else secrets.token_hex(8), hold.id, hold.amount,
-            repr(hold.expires), repr(lease), self._clock, self._keep, repr(float(hold.at)),
-            texts=True,
+            repr(hold.expires), repr(hold.expires - time.time()) if server else "", "" if server else repr(hold.at),
+            self._keep,
         )  # fmt: skip
         if reply[0] == "conflict":
             raise IdempotencyConflictError(f"hold {hold.id} was made with other figures before")
@@ -255,10 +260,10 @@ class RedisLedger:
 
     def _finish(self, id: str, to: str, actual: Nano) -> Granted:
         legs = self._own.get(id, ())
-        reply = self._link.run(self._end(id, legs, to, actual))[0]
+        reply = _words(self._link.run(self._end(id, legs, to, actual))[0])
         if reply[0] == "legs":
             legs = legs_from_json(reply[4])
-            reply = self._link.run(self._end(id, legs, to, actual))[0]
+            reply = _words(self._link.run(self._end(id, legs, to, actual))[0])
         self._note(reply)
         if reply[0] == "unknown":
             return self._book_anew(id, to, actual)
@@ -285,35 +290,35 @@ class RedisLedger:
     def _expire(self, ids: Sequence[str], at: str) -> list[Granted]:
         if not ids:
             return []
-        texts = self._link.ask(*[("HGET", f"{self._prefix}hold:{id}", "legs") for id in ids])
-        legs = [legs_from_json(text or "[]") for text in texts]
-        replies = self._link.run(*[self._end(id, own, "expired", 0, at) for id, own in zip(ids, legs, strict=True)])
+        legs = [legs_of(text) for text in self._link.ask(*[("GET", f"{self._prefix}hold:{id}") for id in ids])]
+        ends = [self._end(id, own, "expired", 0, at) for id, own in zip(ids, legs, strict=True)]
+        replies = [_words(reply) for reply in self._link.run(*ends)]
         for reply in replies:
             self._note(reply)
         return [_granted(reply, own) for reply, own in zip(replies, legs, strict=True) if reply[0] == "granted"]
 
     def _forget(self, over: Sequence[str], at: str) -> int:
-        keys = (self._books, self._nobody, pack(*map(key_of, over)))
-        forgotten: int = self._link.run(Ask(_FORGET, keys, (pack(at, self._keep, *over),)))[0]
+        forgotten: int = self._link.run(Ask(_FORGET, (self._books,), (pack(at, self._keep, *over),)))[0]
         return forgotten
 
-    def _end(self, id: str, legs: tuple[Leg, ...], to: str, actual: Nano, at: str = "") -> Ask:
-        return self._step(_FINISH, id, legs, *self._history, id, to, actual, self._keep, int(REMEMBERED), at)
-
-    def _correction(self, id: str, legs: tuple[Leg, ...], correction: str, actual: Nano) -> Ask:
-        return self._step(_ADJUST, id, legs, *self._history, correction, actual)
-
-    def _ask(self, script: Script, id: str, legs: tuple[Leg, ...], *args: object, texts: bool = False) -> Sequence[Any]:
-        reply: Sequence[Any] = self._link.run(self._step(script, id, legs, *args, texts=texts))[0]
+    def _grow(self, script: Script, id: str, legs: tuple[Leg, ...], *args: object) -> Sequence[Any]:
+        """Hold more, and remember what the ledger says of its history."""
+        keys = (self._books, pack(f"{self._prefix}hold:{id}"))
+        reply = _words(self._link.run(Ask(script, keys, (pack(*args), told(legs).held)))[0])
         if reply[0] != "lost":
             self._saw(reply)
         return reply
 
-    def _step(self, script: Script, id: str, legs: tuple[Leg, ...], *args: object, texts: bool = False) -> Ask:
-        these = told(legs, self._prefix)
-        keys = (self._books, pack(f"{self._prefix}hold:{id}"), these.keys)
-        words = (pack(*args), these.figures)
-        return Ask(script, keys, (*words, these.each) if texts else words)
+    def _end(self, id: str, legs: tuple[Leg, ...], to: str, actual: Nano, at: str = "") -> Ask:
+        keys = (self._books, pack(f"{self._prefix}hold:{id}"))
+        args = pack(*self._history, id, to, actual, self._keep, int(REMEMBERED), at)
+        return Ask(_FINISH, keys, (args, told(legs).ended))
+
+    def _correction(self, id: str, legs: tuple[Leg, ...], correction: str, actual: Nano) -> Ask:
+        keys = (self._books, pack(f"{self._prefix}hold:{id}", f"{self._prefix}corrections:{id}"))
+        # They outlive a hold that was corrected before its own late end.
+        args = pack(*self._history, correction, actual, int(2 * REMEMBERED))
+        return Ask(_ADJUST, keys, (args, told(legs).ended))
 
     # -- what the ledger lost
 
@@ -346,6 +351,11 @@ def _check(amount: Nano) -> None:
         raise ValueError(f"{amount} nano-dollars: an amount of money is never negative")
     if amount > LARGEST:
         raise ValueError(f"{amount} nano-dollars: Redis counts amounts up to {LARGEST}")
+
+
+def _words(reply: Any) -> Sequence[Any]:
+    """A reply in parts. A plain grant comes as one text, which is read faster."""
+    return (*reply.split(" "), 0, ()) if isinstance(reply, str) else reply
 
 
 def _granted(reply: Sequence[Any], legs: Sequence[Leg]) -> Granted:

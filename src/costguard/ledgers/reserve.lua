@@ -1,37 +1,39 @@
 -- Hold an amount on every leg, or on none. A known id gets its first answer again.
--- ARGV: epoch and seq as last seen, an epoch to begin with, id, amount, expires, lease, clock, keep, the instant it is
--- asked for at, the digest of the legs, then each leg, and at last each leg as JSON.
-local epoch, seq, lost = history(ARGV[1], ARGV[2])
-if lost then return reply('lost', seq, epoch) end
-local id, amount, expires, digest = ARGV[4], ARGV[5], ARGV[6], ARGV[11]
+-- ARGV: epoch and seq as last seen, an epoch to begin with, id, amount, expires, lease, the instant it is asked for at
+-- ('' for the server's own clock), keep, and the legs.
+local FIRST = 10
+local kinds = ARGV[FIRST]
+local names = FIRST + 4 + #kinds
+local found = call('HMGET', BOOKS, 'epoch', 'seq', 'terms', unpack(ARGV, names + 1, names + 3 * #kinds))
+local epoch, seq = found[1], found[2]
+if lost(epoch, seq) then return reply('lost', seq, epoch) end
+local amount, expires, digest = ARGV[5], ARGV[6], ARGV[FIRST + 1]
 
-local known = redis.call('HMGET', HOLD, 'first', 'expires', 'digest')
-if known[1] then
-  local same = known[1] == amount and known[2] == expires and known[3] == digest
+local known = call('GET', HOLD)
+if known then
+  local legs, first, until_then = match(known, '^%S+ %S+ (%S+) %S+ %S+ %S+ (%S+) (%S+) ')
+  local same = first == amount and until_then == expires and legs == digest
   return reply(same and 'granted' or 'conflict', seq, epoch)
 end
 
--- Whether a top-up still counts, too, goes by the server's clock.
-local now = ARGV[8] == 'server' and clock()
-local at = now or tonumber(ARGV[10])
-local legs = legs_from(12, at)
-local rows = read_all(legs)
-local refused = refusals(legs, rows, tonumber(amount))
-if #refused > 0 then return reply('refused', seq, epoch, refused) end
+-- A lease is a length of time: the server counts it on its own clock, whatever the client's says. Whether a top-up still
+-- counts, too, goes by the server's clock.
+local at, lease = ARGV[8], expires
+if at == '' then
+  local now = clock()
+  at, lease = format('%.17g', now), now + ARGV[7]
+end
+local more = amount + 0
+local rare = peculiar(FIRST, found[3], at + 0, names, 3)
+local refused = refusals(FIRST, found, more, rare)
+if refused then return reply('refused', seq, epoch, refused) end
 
--- A lease is a length of time: the server counts it on its own clock, whatever the client's says.
-local lease = now and now + tonumber(ARGV[7]) or tonumber(expires)
-if epoch == '' then
+if not epoch then
   epoch = ARGV[3]
-  redis.call('HSET', META, 'epoch', epoch)
+  call('HSET', BOOKS, 'epoch', epoch)
 end
-hold(legs, rows, amount, lease, tonumber(ARGV[9]))
-local texts = {}
-for index, leg in ipairs(legs) do
-  texts[index] = ARGV[12 + 2 * #legs + index]
-  if rows[index].limit ~= leg.told then redis.call('HSET', leg.key, 'n', leg.told, 'leg', texts[index]) end
-end
-redis.call('HSET', HOLD, 'state', 'open', 'amount', amount, 'first', amount, 'booked', '0', 'expires', expires,
-  'legs', '[' .. table.concat(texts, ',') .. ']', 'digest', digest, 'at', string.format('%.17g', at))
-redis.call('ZADD', LEASES, string.format('%.17g', lease), id)
-return reply('granted', redis.call('HINCRBY', META, 'seq', 1), epoch)
+seq = hold(FIRST, found, more, lease, ARGV[9], rare, true)
+call('SET', HOLD, 'open ' .. amount .. ' ' .. digest .. ' 0 - ' .. at .. ' ' .. amount .. ' ' .. expires .. ' - '
+  .. ARGV[FIRST + 4])
+call('ZADD', LEASES, lease, ARGV[4])
+return format('granted %.0f %s', seq, epoch)
