@@ -59,7 +59,7 @@ def redis() -> Iterator[Store]:
     """A server that writes a log of all commands, so that ``kill -9`` of it loses nothing."""
     import redis as driver
 
-    from costguard.ledgers._redis_told import state_of
+    from costguard.ledgers._redis_told import amounts, state_of
     from costguard.ledgers.redis import RedisLedger
 
     with tempfile.TemporaryDirectory(prefix="histories-") as folder:
@@ -73,10 +73,10 @@ def redis() -> Iterator[Store]:
                 for key in client.scan_iter(f"{prefix}hold:*"):
                     holds.append((key.removeprefix(f"{prefix}hold:"), *state_of(client.get(key))))
                 rows = client.hgetall(f"{prefix}books")
-                for field, held in rows.items():
-                    if field.startswith("h"):
-                        _, budget, window = field[1:].split(":", 2)
-                        windows.append((budget, window, int(rows.get(f"p{field[1:]}", 0)), int(held)))
+                for name, row in rows.items():
+                    if name[0].isdigit():
+                        _, budget, window = name.split(":", 2)
+                        windows.append((budget, window, *amounts(row)))
             return _kept(windows, holds)
 
         def kill() -> None:

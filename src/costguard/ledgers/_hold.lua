@@ -1,53 +1,45 @@
--- To hold an amount on legs. After the four arguments that tell of them come the legs as JSON, the limit of each, and
--- then for each the fields p, h and n of its window, which `found` has the values of, behind the first three of `books`.
 
--- The hard legs on which `amount` more does not fit, or which are paused: each as its index, spent, held, the limit in
--- force, and 1 when it is paused.
-local function refusals(first, found, amount, rare)
-  -- A call that costs nothing passes a budget that is spent or paused.
-  if amount == 0 then return end
-  local kinds, limits, refused = ARGV[first], first + 4, nil
+-- Hold `amount` more on every leg, or on none. After the three arguments that tell of the legs come all of them as JSON,
+-- the limit of each, and the names of their windows, which `found` has behind the history. Returns what is refused: the
+-- hard legs on which it does not fit, or which are paused, each as its index, spent, held, the limit in force, and 1 when
+-- it is paused. Else nothing, and the history as it is then.
+local function hold(first, found, amount, at, lease, keep, seq, epoch, amended)
+  local kinds, limits = ARGV[first], first + 3
+  local names = limits + #kinds
+  local rare = peculiar(first, names, amended, at)
+  local after = format('%d %s%s', seq + 1, epoch, amended)
+  local write, size = {BOOKS, '@', after, '', '', '', '', '', '', '', '', '', '', '', ''}, 3
+  local refused, new, described
   for index = 1, #kinds do
-    local spent, held, limit, paused = found[3 * index + 1] or 0, found[3 * index + 2] or 0, ARGV[limits + index], false
+    local row, limit, kind = found[index + 1], ARGV[limits + index], byte(kinds, index)
+    local p, h, before = '0', '0', nil
+    if row then p, h, before = match(row, '^(%S+) (%S+) (%S+)$') end
+    local spent, held, most, paused = p, h, limit, false
     if rare then
       local leg = rare[index]
-      spent, held, limit, paused = leg.spent or spent, leg.held or held, leg.limit, leg.paused
+      spent, held, most, paused = leg.spent or p, leg.held or h, leg.limit, leg.paused
     end
-    -- Capitals come first.
-    if (paused or spent + held + amount > limit + 0) and byte(kinds, index) < 97 then
+    -- A call that costs nothing passes a budget that is spent or paused. Capitals come first.
+    if (paused or spent + held + amount > most + 0) and amount > 0 and kind < 97 then
       refused = refused or {}
       refused[#refused + 1] = {
-        tostring(index - 1), format('%.0f', spent), format('%.0f', held), format('%.0f', limit), paused and '1' or '0',
+        tostring(index - 1), format('%.0f', spent), format('%.0f', held), format('%.0f', most), paused and '1' or '0',
       }
     end
+    write[size + 1], write[size + 2], size = ARGV[names + index], p .. ' ' .. plus(h, amount) .. ' ' .. limit, size + 2
+    if not row or kind == 111 or kind == 79 then new = new or {}; new[#new + 1] = index end
+    if before ~= limit then described = described or {}; described[#described + 1] = index end
   end
-  return refused
-end
-
--- Hold `amount` more on each, and count the write. `texts` when they are to be known as they are told now.
-local function hold(first, found, amount, lease, keep, legs, texts)
-  local kinds, write, size = ARGV[first], {BOOKS, 'seq', (found[2] or 0) + 1}, 3
-  local limits = first + 4
-  local names = limits + #kinds
-  for index = 1, #kinds do
-    local field, held, kind = ARGV[names + 3 * index - 1], found[3 * index + 2], byte(kinds, index)
-    local now = (held or 0) + amount
-    if now < MOST then
-      write[size + 1], write[size + 2], size = field, now, size + 2
-    else
-      call('HINCRBY', BOOKS, field, format('%.0f', amount))
-    end
-    if not held or kind == 111 or kind == 79 then
-      legs = legs or details(first)
-      noted(legs[index], field, lease, keep)
-    end
-    if texts and found[3 * index + 3] ~= ARGV[limits + index] then
-      legs = legs or details(first)
-      local name, leg = ARGV[names + 3 * index], legs[index]
-      write[size + 1], write[size + 2] = name, leg.told
-      write[size + 3], write[size + 4], size = 'l' .. sub(name, 2), sub(ARGV[first + 4], leg.from, leg.to), size + 4
+  if refused then return refused end
+  if new or described then
+    local legs = rare or aside(first, names)
+    for _, index in ipairs(new or {}) do legs.note(legs[index], lease, keep) end
+    for _, index in ipairs(described or {}) do
+      local leg = legs[index]
+      local name = leg.budget and 'lr' .. leg.budget or 'l' .. leg.name
+      call('HSET', BOOKS, name, sub(ARGV[first + 3], leg.from, leg.to))
     end
   end
-  call('HSET', unpack(write))
-  return write[3]
+  call('HSET', unpack(write, 1, size))
+  return nil, after
 end

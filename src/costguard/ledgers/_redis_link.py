@@ -60,6 +60,7 @@ class Script:
         here = Path(__file__).parent
         self.text = "\n".join([(here / f"{name}.lua").read_text(encoding="utf-8") for name in ("_book", *names)])
         self.sha = sha1(self.text.encode()).hexdigest()  # noqa: S324 - it is Redis's name for it, not a protection
+        self.named = pack("EVALSHA", self.sha)
 
 
 class Ask(NamedTuple):
@@ -71,9 +72,10 @@ class Ask(NamedTuple):
 
     def command(self, *, whole: bool = False) -> bytes:
         """Its command: by its digest, or `whole` for a server that does not know it yet."""
-        name = ("EVAL", self.script.text) if whole else ("EVALSHA", self.script.sha)
-        count = sum([one.number for one in self.keys])
-        return command((pack(*name, count), *self.keys, *self.args))
+        script, keys = self.script, self.keys
+        name = pack("EVAL", script.text) if whole else script.named
+        count = pack(sum([one.number for one in keys]))
+        return command((name, count, *keys, *self.args))
 
 
 class _Line:
@@ -100,7 +102,7 @@ class _Line:
         if raw._sock is None:
             raw.socket_timeout = min(ANSWER, share)
             raw.socket_connect_timeout = share
-        raw.connect()
+            raw.connect()
         raw.send_packed_command([b"".join(commands)])
         answers = [self._answer(turn) for _ in commands]
         # One that is in a hurry keeps nobody else to it.
@@ -175,6 +177,8 @@ class Link:
     def run(self, *asks: Ask) -> list[Any]:
         """Run scripts, sent together. Raises as `ask`."""
         answers = self._exchange([ask.command() for ask in asks])
+        if not any([isinstance(answer, Exception) for answer in answers]):
+            return answers
         unheard = self._redis.exceptions.NoScriptError
         unknown = [place for place, answer in enumerate(answers) if isinstance(answer, unheard)]
         if unknown:

@@ -8,16 +8,18 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from .._book import Row, WindowKey, kept_of_run
+from .._book import Row, State, WindowKey, kept_of_run
 from .._terms import parts, with_limit
 from .._types import Crossing, Leg, Nano
 from ._records import leg_as_json, leg_from_json, legs_from_json
 from ._redis_words import Words, as_bytes, joined, pack
 
-KEPT: Final = 9
-"""Words that a hold is kept as, in front of its legs: its state, its amount, a digest of its legs, what was booked, what
-it was settled at before that was corrected (- for never), the instant it was asked for at, the amount it was first asked
-for with, until when, and the word of its last extension (- for none)."""
+KEPT: Final = 8
+"""Words that a hold is kept as, in front of its legs: its state with a digest of them, its amount, what was booked,
+what it was settled at before that was corrected (- for never), the instant it was asked for at, the amount it was first
+asked for with, until when, and the word of its last extension (- for none)."""
+STATES: Final = {state.value[0]: state.value for state in State}
+"""States by their first letter, which they are kept as."""
 
 
 class Told(NamedTuple):
@@ -42,12 +44,11 @@ def told(legs: tuple[Leg, ...]) -> Told:
     digest = blake2b(text.encode(), digest_size=16).hexdigest()
     details = "".join([_details(leg, len(one)) for leg, one in zip(legs, each, strict=True)])
     names = [f"{len(as_bytes(name))}:{name}" for leg in legs for name in (leg.budget, leg.group)]
-    all_of_them = pack(kinds, digest, details, "".join(names))
+    every = pack(kinds, digest, f"\n{details}\n{''.join(names)}")
     limits = [leg.limit for leg in legs]
     least = [min([nano for _, nano in leg.marks], default="-") for leg in legs]
-    counts = [f"{kind}{window(leg)}" for leg in legs for kind in "ph"]
-    kept = [name for leg in legs for name in (*[f"{kind}{window(leg)}" for kind in "ph"], f"n{shared(leg)}")]
-    return Told(joined(all_of_them, pack(text, *limits, *kept)), joined(all_of_them, pack(*least, *counts)))
+    windows = pack(*[window(leg) for leg in legs])
+    return Told(joined(every, pack(text, *limits), windows), joined(every, pack(*least), windows))
 
 
 def window(leg: Leg) -> str:
@@ -57,18 +58,18 @@ def window(leg: Leg) -> str:
     return f"{len(leg.budget)}:{leg.budget}:{leg.window}"
 
 
-def shared(leg: Leg) -> str:
-    """The name of what the slots of a rolling budget have in common; of others, that of the window."""
-    return f"r:{leg.budget}" if leg.slots else window(leg)
-
-
-def fields(leg: Leg) -> Sequence[str]:
-    """Spent and held of every slot that a leg's window is made of."""
+def slots(leg: Leg) -> Sequence[str]:
+    """The name of every slot that a leg's window is made of."""
     if not leg.slots:
-        return [kind + window(leg) for kind in "ph"]
+        return [window(leg)]
     this = int(leg.window)
-    slots = range(this - leg.slots, this + 1)
-    return [f"{kind}r{slot}:{leg.budget}" for slot in slots for kind in "ph"]
+    return [f"r{slot}:{leg.budget}" for slot in range(this - leg.slots, this + 1)]
+
+
+def amounts(row: str | None) -> tuple[Nano, Nano]:
+    """What is spent and held in a window, as it is kept."""
+    spent, held, _ = row.split(" ") if row else (0, 0, None)
+    return int(spent), int(held)
 
 
 def alert_field(crossing: Crossing) -> str:
@@ -81,19 +82,19 @@ def described(name: str) -> str:
     return f"lr:{name.partition(':')[2]}" if name[0] == "r" else f"l{name}"
 
 
-def row_of(name: str, spent: str | None, held: str | None, text: str | None) -> tuple[WindowKey, Row] | None:
+def row_of(name: str, row: str | None, text: str | None) -> tuple[WindowKey, Row] | None:
     """The books of a window, by its entry in the list of windows; none where it was forgotten just now."""
     if text is None:
         return None
     leg = leg_from_json(text)
     key = f"{int(name[1:].partition(':')[0]):012d}" if leg.slots else leg.window
-    return (leg.budget, key), Row(int(spent or 0), int(held or 0), leg=leg)
+    return (leg.budget, key), Row(*amounts(row), leg=leg)
 
 
 def state_of(text: str) -> tuple[str, Nano, Nano]:
     """The state of a hold as it is kept, its amount, and what was booked."""
     words = text.split(" ", KEPT)
-    return words[0], int(words[1]), int(words[3])
+    return STATES[words[0][0]], int(words[1]), int(words[2])
 
 
 def legs_of(text: str | None) -> tuple[Leg, ...]:

@@ -20,15 +20,11 @@ class Words(NamedTuple):
 
 def pack(*words: object) -> Words:
     """Words out of texts and numbers."""
-    parts = []
-    for word in words:
-        text = str(word)
-        if text.isascii():
-            parts.append(f"${len(text)}\r\n{text}\r\n".encode())
-        else:
-            raw = as_bytes(text)
-            parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
-    return Words(len(parts), b"".join(parts))
+    texts = [str(word) for word in words]
+    sent = "".join([f"${len(text)}\r\n{text}\r\n" for text in texts])
+    if sent.isascii():
+        return Words(len(texts), sent.encode())
+    return Words(len(texts), b"".join([b"$%d\r\n%b\r\n" % (len(raw), raw) for raw in map(as_bytes, texts)]))
 
 
 def as_bytes(text: str) -> bytes:

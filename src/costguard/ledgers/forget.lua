@@ -5,12 +5,12 @@ local forgotten = 0
 local before = (ARGV[1] == '' and clock() or tonumber(ARGV[1])) - tonumber(ARGV[2])
 for index = 3, #ARGV do
   local name = ARGV[index]
-  local rolling = byte(name) == 114 and 'r' .. match(name, ':.*$')
   local over = tonumber(call('ZSCORE', WINDOWS, name) or before) < before
-  if over and tonumber(call('HGET', BOOKS, 'h' .. name) or 0) <= 0 then
-    call('HDEL', BOOKS, 'p' .. name, 'h' .. name, 'f' .. name, 'n' .. name, 'l' .. name)
+  if over and tonumber(match(call('HGET', BOOKS, name) or '0 0', '^%S+ (%S+)')) <= 0 then
+    call('HDEL', BOOKS, name, 'f' .. name, 'l' .. name)
+    local rolling = byte(name) == 114 and 'r' .. match(name, ':.*$')
     if rolling and call('HINCRBY', BOOKS, 'c' .. rolling, -1) <= 0 then
-      call('HDEL', BOOKS, 'n' .. rolling, 'l' .. rolling, 'a' .. rolling, 'c' .. rolling)
+      call('HDEL', BOOKS, 'l' .. rolling, 'a' .. rolling, 'c' .. rolling)
     end
     call('ZREM', WINDOWS, name)
     forgotten = forgotten + 1

@@ -15,6 +15,7 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
+from math import ceil
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, urlencode
 
@@ -27,7 +28,7 @@ from .._types import Amendment, Balance, Crossing, Granted, Hold, Leg, Nano, Ref
 from ..errors import ConfigError, LedgerUnavailableError
 from ._records import amendment_as_json, amendment_from_json, legs_from_json, terms_as_text, terms_from_text
 from ._redis_link import Ask, Link, Script
-from ._redis_told import alert_field, crossing_of, described, fields, legs_of, pairs, row_of, told
+from ._redis_told import STATES, alert_field, amounts, crossing_of, described, legs_of, pairs, row_of, slots, told
 from ._redis_words import pack
 from ._stepped import REMEMBERED
 
@@ -111,7 +112,7 @@ class RedisLedger:
         if reply[0] == "unknown" and id in self._orphans:
             raise LedgerUnavailableError(f"hold {id} is gone with what the ledger lost")
         if reply[0] == "conflict":
-            raise IdempotencyConflictError(f"hold {id} is {reply[3]}, so it cannot be extended")
+            raise IdempotencyConflictError(f"hold {id} is {STATES[reply[3]]}, so it cannot be extended")
         return self._answer(id, reply, legs, amount)
 
     def settle(self, id: str, actual: Nano) -> Granted:
@@ -149,7 +150,8 @@ class RedisLedger:
             before = self._link.ask(("HGET", self._terms, amendment.budget))[0] or ""
             after = amend(terms_from_text(before) if before else PLAIN, amendment)
             args = (*self._history, amendment.id, amendment.budget, text, before, terms_as_text(after))
-            reply = self._link.run(Ask(_AMEND, (self._books, pack(self._amendments)), (pack(*args),)))[0]
+            words = pack(*args, secrets.token_hex(8))
+            reply = self._link.run(Ask(_AMEND, (self._books, pack(self._amendments)), (words,)))[0]
             if reply[0] != "again":
                 break
         if reply[0] == "lost":
@@ -169,15 +171,15 @@ class RedisLedger:
         if not legs:
             return []
         names = sorted({name for leg in legs for name in (leg.budget, leg.group) if name})
-        wanted = [fields(leg) for leg in legs]
-        read = ("HMGET", self._rows, *[field for each in wanted for field in each])
+        wanted = [slots(leg) for leg in legs]
+        read = ("HMGET", self._rows, *[name for each in wanted for name in each])
         found, row = self._link.ask(("MULTI",), ("HMGET", self._terms, *names), read, ("EXEC",))[-1]
         terms = {name: terms_from_text(text) for name, text in zip(names, found, strict=True) if text}
         balances, rest = [], iter(row)
         for leg, each in zip(legs, wanted, strict=True):
             leg, paused = in_force(leg, terms, at)
-            amounts = [int(next(rest) or 0) for _ in each]
-            balances.append(Balance(leg, sum(amounts[::2]), sum(amounts[1::2]), paused))
+            spent, held = map(sum, zip(*[amounts(next(rest)) for _ in each], strict=True))
+            balances.append(Balance(leg, spent, held, paused))
         return balances
 
     def windows(self, at: float) -> Sequence[Balance]:
@@ -185,10 +187,10 @@ class RedisLedger:
         names = self._link.ask(("ZRANGEBYSCORE", self._windows, f"({at!r}", "+inf"))[0]
         if not names:
             return []
-        read = ("HMGET", self._rows, *[field for name in names for field in (f"p{name}", f"h{name}", described(name))])
+        read = ("HMGET", self._rows, *[field for name in names for field in (name, described(name))])
         texts, found = self._link.ask(("MULTI",), ("HGETALL", self._terms), read, ("EXEC",))[-1]
         terms = {name: terms_from_text(text) for name, text in pairs(texts)}
-        rows = [row_of(*each) for each in zip(names, found[::3], found[1::3], found[2::3], strict=True)]
+        rows = [row_of(*each) for each in zip(names, found[::2], found[1::2], strict=True)]
         return windows(dict([row for row in rows if row]), terms, at)
 
     def reap(self, now: float) -> Sequence[Granted]:
@@ -231,11 +233,10 @@ class RedisLedger:
     # -- inner
 
     def _reserve(self, hold: Hold, history: tuple[str, int]) -> Granted | Refused:
-        server = self._clock == "server"
+        lease = ceil(hold.expires - time.time()) if self._clock == "server" else ""
         reply = self._grow(
             _RESERVE, hold.id, hold.legs, *history, "" if history[0] else secrets.token_hex(8), hold.id, hold.amount,
-            repr(hold.expires), repr(hold.expires - time.time()) if server else "", "" if server else repr(hold.at),
-            self._keep,
+            repr(hold.expires), lease, self._keep, repr(hold.at),
         )  # fmt: skip
         if reply[0] == "conflict":
             raise IdempotencyConflictError(f"hold {hold.id} was made with other figures before")
@@ -267,10 +268,10 @@ class RedisLedger:
         self._note(reply)
         if reply[0] == "unknown":
             return self._book_anew(id, to, actual)
-        if reply[0] == "conflict" and (reply[4], to) == ("settled", "settled"):
+        if reply[0] == "conflict" and STATES[reply[4]] == to == "settled":
             raise IdempotencyConflictError(f"hold {id} was settled at {reply[5]} before, now {actual}")
         if reply[0] == "conflict":
-            raise IdempotencyConflictError(f"hold {id} is {reply[4]}; it cannot become {to}")
+            raise IdempotencyConflictError(f"hold {id} is {STATES[reply[4]]}; it cannot become {to}")
         assert reply[0] == "granted"
         self._own.pop(id, None)
         self._orphans.pop(id, None)
@@ -311,7 +312,7 @@ class RedisLedger:
 
     def _end(self, id: str, legs: tuple[Leg, ...], to: str, actual: Nano, at: str = "") -> Ask:
         keys = (self._books, pack(f"{self._prefix}hold:{id}"))
-        args = pack(*self._history, id, to, actual, self._keep, int(REMEMBERED), at)
+        args = pack(*self._history, id, to[0], actual, self._keep, int(REMEMBERED), at)
         return Ask(_FINISH, keys, (args, told(legs).ended))
 
     def _correction(self, id: str, legs: tuple[Leg, ...], correction: str, actual: Nano) -> Ask:
@@ -354,8 +355,11 @@ def _check(amount: Nano) -> None:
 
 
 def _words(reply: Any) -> Sequence[Any]:
-    """A reply in parts. A plain grant comes as one text, which is read faster."""
-    return (*reply.split(" "), 0, ()) if isinstance(reply, str) else reply
+    """A reply in parts. A plain grant comes as nothing but the history after it, which is read faster."""
+    if not isinstance(reply, str):
+        return reply  # type: ignore[no-any-return]
+    seq, epoch = reply.split(" ")
+    return ("granted", seq, epoch.rstrip("+"), 0, ())
 
 
 def _granted(reply: Sequence[Any], legs: Sequence[Leg]) -> Granted:
