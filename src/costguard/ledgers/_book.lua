@@ -33,22 +33,23 @@ end
 
 -- The number of the last write, the epoch, and a + when anything was amended.
 local function history(text)
-  if not text then return 0, '', '' end
+  if not text then return 0, '-', '' end
   return match(text, '^(%d+) (%x+)(.*)$')
 end
 
--- Whether writes are gone that the client has seen.
-local function lost(seq, epoch)
-  return ARGV[1] ~= '' and (epoch ~= ARGV[1] or seq + 0 < ARGV[2] + 0)
+-- Whether writes are gone that the client has seen: a number, and an epoch or -.
+local function lost(seq, epoch, number, seen)
+  return seen ~= '-' and (epoch ~= seen or seq + 0 < number + 0)
 end
 
+-- An answer of several parts, with the history as a client remembers it. A grant that has nothing else to say is a status,
+-- which is the fastest to read.
 local function reply(kind, seq, epoch, ...)
-  return {kind, format('%d', seq), epoch, ...}
+  return {kind, format('%d %s', seq, epoch), ...}
 end
 
--- A whole number, as text, and an amount more.
-local function plus(text, amount)
-  local sum = text + amount
+-- A whole number, as text, and an amount more; `sum` is what doubles make of it.
+local function plus(text, amount, sum)
   if sum < MOST and sum - amount < MOST then return format('%d', sum) end
   -- Doubles do not count every one any more: so in two parts, the lower of nine digits.
   local billions = math.floor(amount / 1000000000)

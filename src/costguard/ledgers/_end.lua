@@ -38,28 +38,28 @@ end
 -- Add to what is spent in each window, and let go of what was held. After the three arguments that tell of the legs come
 -- the least nano-dollars of each one's marks (- for none), and the names of their windows, which `found` has behind the
 -- history. `id` is that of a hold that was open; without it, a window that is not there is over and forgotten, and has
--- nothing left to be corrected. Returns the history as it is then, and the marks that are reached.
-local function book(first, found, added, freed, id, keep, at, seq, epoch, amended, known, texts)
+-- nothing left to be corrected. Returns the marks that are reached.
+local function book(first, found, added, freed, id, keep, at, after, amended, known, texts)
   local kinds, least = ARGV[first], first + 2
   local names = least + #kinds
   local rare = peculiar(first, names, amended, at)
-  local after = format('%d %s%s', seq + 1, epoch, amended)
-  local write, size = {BOOKS, '@', after, '', '', '', '', '', '', '', '', '', '', '', ''}, 3
+  local write, size = {BOOKS, '@', after .. amended, '', '', '', '', '', '', '', '', '', '', '', ''}, 3
   local legs, crossings = rare, {}
   for index = 1, #kinds do
     local row, mark = found[index + 1], ARGV[least + index]
     if row or id then
       local p, h, limit = '0', '0', '-'
-      if row then p, h, limit = match(row, '^(%S+) (%S+) (%S+)$') end
-      local most, changed = p, false
-      if rare then most, changed = rare[index].most or p, rare[index].amended end
-      if mark ~= '-' and added > 0 and (changed or mark + 0 <= most + added) then
+      if row then p, h, limit = match(row, '^(%S+) (%S+) (.*)$') end
+      local now = p + added
+      local total, changed = now, false
+      if rare then total, changed = (rare[index].most or p) + added, rare[index].amended end
+      if mark ~= '-' and added > 0 and (changed or mark + 0 <= total) then
         legs = legs or aside(first, names)
-        cross(crossings, legs, index, most + added, sub(known, texts))
+        cross(crossings, legs, index, total, sub(known, texts))
       end
       -- A window that is not there any more holds nothing to give back.
-      if row and freed ~= 0 then h = plus(h, -freed) end
-      write[size + 1], write[size + 2], size = ARGV[names + index], plus(p, added) .. ' ' .. h .. ' ' .. limit, size + 2
+      if row and freed ~= 0 then h = plus(h, -freed, h - freed) end
+      write[size + 1], write[size + 2], size = ARGV[names + index], plus(p, added, now) .. ' ' .. h .. ' ' .. limit, size + 2
       if not row then
         legs = legs or aside(first, names)
         legs.note(legs[index], call('ZSCORE', LEASES, id) or clock(), keep)
@@ -67,5 +67,5 @@ local function book(first, found, added, freed, id, keep, at, seq, epoch, amende
     end
   end
   call('HSET', unpack(write, 1, size))
-  return after, crossings
+  return crossings
 end

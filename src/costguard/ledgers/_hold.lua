@@ -1,32 +1,36 @@
 
 -- Hold `amount` more on every leg, or on none. After the three arguments that tell of the legs come all of them as JSON,
--- the limit of each, and the names of their windows, which `found` has behind the history. Returns what is refused: the
+-- the limit of each, and the names of their windows, which `found` has behind the history. `after` is the history as
+-- it will be. Returns what is refused: the
 -- hard legs on which it does not fit, or which are paused, each as its index, spent, held, the limit in force, and 1 when
--- it is paused. Else nothing, and the history as it is then.
-local function hold(first, found, amount, at, lease, keep, seq, epoch, amended)
+-- it is paused. Else nothing.
+local function hold(first, found, amount, at, lease, keep, after, amended)
   local kinds, limits = ARGV[first], first + 3
   local names = limits + #kinds
   local rare = peculiar(first, names, amended, at)
-  local after = format('%d %s%s', seq + 1, epoch, amended)
-  local write, size = {BOOKS, '@', after, '', '', '', '', '', '', '', '', '', '', '', ''}, 3
+  local write, size = {BOOKS, '@', after .. amended, '', '', '', '', '', '', '', '', '', '', '', ''}, 3
   local refused, new, described
   for index = 1, #kinds do
     local row, limit, kind = found[index + 1], ARGV[limits + index], byte(kinds, index)
     local p, h, before = '0', '0', nil
-    if row then p, h, before = match(row, '^(%S+) (%S+) (%S+)$') end
-    local spent, held, most, paused = p, h, limit, false
+    if row then p, h, before = match(row, '^(%S+) (%S+) (.*)$') end
+    local now = h + amount
+    local spent, held, most, paused, total = p, h, limit, false, nil
     if rare then
       local leg = rare[index]
       spent, held, most, paused = leg.spent or p, leg.held or h, leg.limit, leg.paused
+      total = spent + held + amount
+    else
+      total = p + now
     end
     -- A call that costs nothing passes a budget that is spent or paused. Capitals come first.
-    if (paused or spent + held + amount > most + 0) and amount > 0 and kind < 97 then
+    if kind < 97 and amount > 0 and (paused or total > most + 0) then
       refused = refused or {}
       refused[#refused + 1] = {
         tostring(index - 1), format('%.0f', spent), format('%.0f', held), format('%.0f', most), paused and '1' or '0',
       }
     end
-    write[size + 1], write[size + 2], size = ARGV[names + index], p .. ' ' .. plus(h, amount) .. ' ' .. limit, size + 2
+    write[size + 1], write[size + 2], size = ARGV[names + index], p .. ' ' .. plus(h, amount, now) .. ' ' .. limit, size + 2
     if not row or kind == 111 or kind == 79 then new = new or {}; new[#new + 1] = index end
     if before ~= limit then described = described or {}; described[#described + 1] = index end
   end
@@ -41,5 +45,4 @@ local function hold(first, found, amount, at, lease, keep, seq, epoch, amended)
     end
   end
   call('HSET', unpack(write, 1, size))
-  return nil, after
 end

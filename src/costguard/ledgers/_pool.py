@@ -123,16 +123,9 @@ class Pool(Generic[C]):
         Raises:
             CrowdedError: none became free in time.
         """
-        place: queue.SimpleQueue[C | None] = queue.SimpleQueue()
-        try:
-            with self._lock:
-                one = None if self._queue else self._free()
-                if one is None:
-                    self._queue.append(place)
-            return one or self._waited_for(place, turn)
-        except BaseException:
-            self._leave(place)
-            raise
+        with self._lock:
+            one = None if self._queue else self._free()
+        return one or self._in_line(turn)
 
     def give(self, one: C) -> None:
         """Put one back. What an interrupt or an error left on it, nobody may take for his own: then it is closed."""
@@ -161,6 +154,18 @@ class Pool(Generic[C]):
                 return
             self._all.discard(one)
             one.close()
+
+    def _in_line(self, turn: Turn) -> C:
+        place: queue.SimpleQueue[C | None] = queue.SimpleQueue()
+        try:
+            with self._lock:
+                one = None if self._queue else self._free()
+                if one is None:
+                    self._queue.append(place)
+            return one or self._waited_for(place, turn)
+        except BaseException:
+            self._leave(place)
+            raise
 
     def _waited_for(self, place: queue.SimpleQueue[C | None], turn: Turn) -> C:
         while True:

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha1
 from importlib import import_module
 from pathlib import Path
@@ -60,22 +61,30 @@ class Script:
         here = Path(__file__).parent
         self.text = "\n".join([(here / f"{name}.lua").read_text(encoding="utf-8") for name in ("_book", *names)])
         self.sha = sha1(self.text.encode()).hexdigest()  # noqa: S324 - it is Redis's name for it, not a protection
-        self.named = pack("EVALSHA", self.sha)
 
 
 class Ask(NamedTuple):
-    """One call of a script."""
+    """One call of a script.
+
+    Attributes:
+        script: it.
+        keys: how many of the words are keys; they come first.
+        words: its keys and arguments.
+    """
 
     script: Script
-    keys: tuple[Words, ...]
-    args: tuple[Words, ...]
+    keys: int
+    words: tuple[Words, ...]
 
     def command(self, *, whole: bool = False) -> bytes:
         """Its command: by its digest, or `whole` for a server that does not know it yet."""
-        script, keys = self.script, self.keys
-        name = pack("EVAL", script.text) if whole else script.named
-        count = pack(sum([one.number for one in keys]))
-        return command((name, count, *keys, *self.args))
+        name = pack("EVAL", self.script.text, self.keys) if whole else _named(self.script.sha, self.keys)
+        return command((name, *self.words))
+
+
+@lru_cache(maxsize=64)
+def _named(sha: str, keys: int) -> Words:
+    return pack("EVALSHA", sha, keys)
 
 
 class _Line:

@@ -26,10 +26,12 @@ class Told(NamedTuple):
     """Legs as the scripts are told of them: see ``_book.lua``.
 
     Attributes:
-        held: by those that hold an amount.
-        ended: by those that book one.
+        legs: them.
+        held: for those that hold an amount.
+        ended: for those that book one.
     """
 
+    legs: tuple[Leg, ...]
     held: Words
     ended: Words
 
@@ -48,7 +50,7 @@ def told(legs: tuple[Leg, ...]) -> Told:
     limits = [leg.limit for leg in legs]
     least = [min([nano for _, nano in leg.marks], default="-") for leg in legs]
     windows = pack(*[window(leg) for leg in legs])
-    return Told(joined(every, pack(text, *limits), windows), joined(every, pack(*least), windows))
+    return Told(legs, joined(every, pack(text, *limits), windows), joined(every, pack(*least), windows))
 
 
 def window(leg: Leg) -> str:
@@ -97,9 +99,9 @@ def state_of(text: str) -> tuple[str, Nano, Nano]:
     return STATES[words[0][0]], int(words[1]), int(words[2])
 
 
-def legs_of(text: str | None) -> tuple[Leg, ...]:
+def told_of(text: str | None) -> Told:
     """The legs of a hold as it is kept."""
-    return legs_from_json(text.split(" ", KEPT)[KEPT]) if text else ()
+    return told(legs_from_json(text.split(" ", KEPT)[KEPT])) if text else NOTHING
 
 
 def crossing_of(text: str) -> Crossing:
@@ -134,3 +136,7 @@ def _details(leg: Leg, length: int) -> str:
     slot = int(leg.window) if leg.slots else 0
     marks = [f"{percent!r} {nano} {parts(percent)}" for percent, nano in leg.marks]
     return " ".join([f"{leg.limit} {leg.slots} {slot} {ends} {length}", *marks]) + "\n"
+
+
+NOTHING: Final = told(())
+"""What is told of legs that are not known."""

@@ -1,8 +1,8 @@
 -- Delete windows that are over, still, and in which nothing is held.
--- ARGV: the instant ('' for the server's own clock), seconds that a window is kept, and the members of `windows`. A run
+-- ARGV: the instant (- for the server's own clock), seconds that a window is kept, and the members of `windows`. A run
 -- may have gone on since the reaper looked. Says how many there were.
 local forgotten = 0
-local before = (ARGV[1] == '' and clock() or tonumber(ARGV[1])) - tonumber(ARGV[2])
+local before = (ARGV[1] == '-' and clock() or tonumber(ARGV[1])) - tonumber(ARGV[2])
 for index = 3, #ARGV do
   local name = ARGV[index]
   local over = tonumber(call('ZSCORE', WINDOWS, name) or before) < before

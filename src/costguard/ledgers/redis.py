@@ -28,7 +28,20 @@ from .._types import Amendment, Balance, Crossing, Granted, Hold, Leg, Nano, Ref
 from ..errors import ConfigError, LedgerUnavailableError
 from ._records import amendment_as_json, amendment_from_json, legs_from_json, terms_as_text, terms_from_text
 from ._redis_link import Ask, Link, Script
-from ._redis_told import STATES, alert_field, amounts, crossing_of, described, legs_of, pairs, row_of, slots, told
+from ._redis_told import (
+    NOTHING,
+    STATES,
+    Told,
+    alert_field,
+    amounts,
+    crossing_of,
+    described,
+    pairs,
+    row_of,
+    slots,
+    told,
+    told_of,
+)  # fmt: skip
 from ._redis_words import pack
 from ._stepped import REMEMBERED
 
@@ -50,6 +63,9 @@ _RESERVE, _EXTEND = Script("_hold", "reserve"), Script("_hold", "extend")
 _FINISH, _ADJUST = Script("_end", "finish"), Script("_end", "adjust")
 _AMEND, _DUE, _FORGET = Script("amend"), Script("due"), Script("forget")
 _UNTOLD = Script("untold")
+_GRANTED: Final = Granted()
+_NONE: Final = "0 -"
+"""What is known of a ledger's history before it was asked: the number of its last write, and its epoch."""
 _LOST: Final = (
     "the ledger {where} lost writes that it had acknowledged (it was flushed, restarted without appendonly, or failed"
     " over): its books say less than was spent; check them, then call RedisLedger.accept_loss() or restart"
@@ -88,10 +104,10 @@ class RedisLedger:
         self._books = pack(*books)
         self._clock = clock
         self._keep = keep
-        self._own: dict[str, tuple[Leg, ...]] = {}
-        self._orphans: dict[str, tuple[Leg, ...]] = {}
+        self._own: dict[str, Told] = {}
+        self._orphans: dict[str, Told] = {}
         # The ledger's epoch and the number of its last write, as last seen.
-        self._history = ("", 0)
+        self._history = _NONE
         self._lost = False
 
     def reserve(self, hold: Hold) -> Granted | Refused:
@@ -104,15 +120,15 @@ class RedisLedger:
         """See `costguard.ports.Ledger.extend`."""
         _check(amount)
         self._open()
-        legs, word, history = self._own.get(id, ()), secrets.token_hex(8), self._history
-        reply = self._grow(_EXTEND, id, legs, *history, amount, word, self._keep, id)
+        legs, word, history = self._own.get(id, NOTHING), secrets.token_hex(8), self._history
+        reply = self._grow(_EXTEND, id, legs, *history.split(" "), amount, word, self._keep, id)
         if reply[0] == "legs":
-            legs = legs_from_json(reply[3])
-            reply = self._grow(_EXTEND, id, legs, *history, amount, word, self._keep, id)
+            legs = told(legs_from_json(reply[2]))
+            reply = self._grow(_EXTEND, id, legs, *history.split(" "), amount, word, self._keep, id)
         if reply[0] == "unknown" and id in self._orphans:
             raise LedgerUnavailableError(f"hold {id} is gone with what the ledger lost")
         if reply[0] == "conflict":
-            raise IdempotencyConflictError(f"hold {id} is {STATES[reply[3]]}, so it cannot be extended")
+            raise IdempotencyConflictError(f"hold {id} is {STATES[reply[2]]}, so it cannot be extended")
         return self._answer(id, reply, legs, amount)
 
     def settle(self, id: str, actual: Nano) -> Granted:
@@ -127,10 +143,10 @@ class RedisLedger:
     def adjust(self, id: str, correction: str, actual: Nano) -> Granted:
         """See `costguard.ports.Ledger.adjust`."""
         _check(actual)
-        legs = self._own.get(id, ())
+        legs = self._own.get(id, NOTHING)
         reply = self._link.run(self._correction(id, legs, correction, actual))[0]
         if reply[0] == "legs":
-            legs = legs_from_json(reply[4])
+            legs = told(legs_from_json(reply[3]))
             reply = self._link.run(self._correction(id, legs, correction, actual))[0]
         self._note(reply)
         if reply[0] == "unknown":
@@ -138,7 +154,7 @@ class RedisLedger:
         if reply[0] == "open":
             raise IdempotencyConflictError(f"hold {id} is open, so it has no charge that could be corrected")
         if reply[0] == "conflict":
-            raise IdempotencyConflictError(f"correction {correction} of {id} was {reply[4]} before, now {actual}")
+            raise IdempotencyConflictError(f"correction {correction} of {id} was {reply[3]} before, now {actual}")
         return _granted(reply, legs)
 
     def amend(self, amendment: Amendment) -> None:
@@ -149,15 +165,15 @@ class RedisLedger:
         while True:
             before = self._link.ask(("HGET", self._terms, amendment.budget))[0] or ""
             after = amend(terms_from_text(before) if before else PLAIN, amendment)
-            args = (*self._history, amendment.id, amendment.budget, text, before, terms_as_text(after))
-            words = pack(*args, secrets.token_hex(8))
-            reply = self._link.run(Ask(_AMEND, (self._books, pack(self._amendments)), (words,)))[0]
+            args = (*self._history.split(" "), amendment.id, amendment.budget, text, before, terms_as_text(after))
+            words = pack(self._amendments, *args, secrets.token_hex(8))
+            reply = self._link.run(Ask(_AMEND, 6, (self._books, words)))[0]
             if reply[0] != "again":
                 break
         if reply[0] == "lost":
             raise self._loss()
-        self._saw(reply)
-        if reply[0] == "known" and (known := amendment_from_json(reply[3])) != amendment:
+        self._saw(reply[1])
+        if reply[0] == "known" and (known := amendment_from_json(reply[2])) != amendment:
             raise IdempotencyConflictError(f"amendment {amendment.id} was another one before: {known}")
 
     def amendments(self, budget: str | None = None) -> Sequence[Amendment]:
@@ -195,10 +211,10 @@ class RedisLedger:
 
     def reap(self, now: float) -> Sequence[Granted]:
         """See `costguard.ports.Ledger.reap`. The server's clock decides what is over, unless ``clock="client"``."""
-        at = "" if self._clock == "server" else repr(now)
+        at = "-" if self._clock == "server" else repr(now)
         charged: list[Granted] = []
         for _ in range(ROUNDS):
-            ids, over = self._link.run(Ask(_DUE, (self._books,), (pack(at, self._keep, BATCH),)))[0]
+            ids, over = self._link.run(Ask(_DUE, 5, (self._books, pack(at, self._keep, BATCH))))[0]
             charged += self._expire(ids, at)
             forgotten = self._forget(over, at) if over else 0
             if len(ids) < BATCH and (len(over) < BATCH or not forgotten):
@@ -207,8 +223,8 @@ class RedisLedger:
 
     def undelivered(self, now: float) -> Sequence[Crossing]:
         """See `costguard.ports.Ledger.undelivered`. The server's clock counts, unless ``clock="client"``."""
-        at = "" if self._clock == "server" else repr(now)
-        overdue = [crossing_of(text) for text in self._link.run(Ask(_UNTOLD, (self._books,), (pack(at, PATIENCE),)))[0]]
+        at = "-" if self._clock == "server" else repr(now)
+        overdue = [crossing_of(text) for text in self._link.run(Ask(_UNTOLD, 5, (self._books, pack(at, PATIENCE))))[0]]
         return sorted(overdue, key=key_of_alert)
 
     def delivered(self, crossings: Sequence[Crossing]) -> None:
@@ -227,32 +243,32 @@ class RedisLedger:
         Until then reservations raise `LedgerUnavailableError`. Correct the books first if more was spent than they
         say; calls of this process that are still open are booked again when they end. Each process accepts for itself.
         """
-        self._history = ("", 0)
+        self._history = _NONE
         self._lost = False
 
     # -- inner
 
-    def _reserve(self, hold: Hold, history: tuple[str, int]) -> Granted | Refused:
-        lease = ceil(hold.expires - time.time()) if self._clock == "server" else ""
-        reply = self._grow(
-            _RESERVE, hold.id, hold.legs, *history, "" if history[0] else secrets.token_hex(8), hold.id, hold.amount,
-            repr(hold.expires), lease, self._keep, repr(hold.at),
-        )  # fmt: skip
+    def _reserve(self, hold: Hold, history: str) -> Granted | Refused:
+        legs = told(hold.legs)
+        anew = secrets.token_hex(8) if history == _NONE else "-"
+        lease = ceil(hold.expires - time.time()) if self._clock == "server" else "-"
+        how = f"{history} {anew} {hold.amount} {hold.expires!r} {lease} {self._keep} {hold.at!r} {hold.id}"
+        reply = self._grow(_RESERVE, hold.id, legs, how)
         if reply[0] == "conflict":
             raise IdempotencyConflictError(f"hold {hold.id} was made with other figures before")
-        return self._answer(hold.id, reply, hold.legs, hold.amount)
+        return self._answer(hold.id, reply, legs, hold.amount)
 
-    def _answer(self, id: str, reply: Sequence[Any], legs: Sequence[Leg], amount: Nano) -> Granted | Refused:
+    def _answer(self, id: str, reply: Sequence[Any], legs: Told, amount: Nano) -> Granted | Refused:
         match reply[0]:
             case "granted":
                 if len(self._own) >= OWN:
                     self._own.clear()
-                self._own[id] = tuple(legs)
-                return Granted()
+                self._own[id] = legs
+                return _GRANTED
             case "refused":
                 return Refused(tuple(
-                    Refusal(with_limit(legs[int(at)], int(limit)), int(p), int(h), amount, paused == "1")
-                    for at, p, h, limit, paused in reply[3]
+                    Refusal(with_limit(legs.legs[int(at)], int(limit)), int(p), int(h), amount, paused == "1")
+                    for at, p, h, limit, paused in reply[2]
                 ))  # fmt: skip
             case "unknown":
                 raise KeyError(f"no hold {id}")
@@ -260,18 +276,18 @@ class RedisLedger:
                 raise self._loss()
 
     def _finish(self, id: str, to: str, actual: Nano) -> Granted:
-        legs = self._own.get(id, ())
+        legs = self._own.get(id, NOTHING)
         reply = _words(self._link.run(self._end(id, legs, to, actual))[0])
         if reply[0] == "legs":
-            legs = legs_from_json(reply[4])
+            legs = told(legs_from_json(reply[3]))
             reply = _words(self._link.run(self._end(id, legs, to, actual))[0])
         self._note(reply)
         if reply[0] == "unknown":
             return self._book_anew(id, to, actual)
-        if reply[0] == "conflict" and STATES[reply[4]] == to == "settled":
-            raise IdempotencyConflictError(f"hold {id} was settled at {reply[5]} before, now {actual}")
+        if reply[0] == "conflict" and STATES[reply[3]] == to == "settled":
+            raise IdempotencyConflictError(f"hold {id} was settled at {reply[4]} before, now {actual}")
         if reply[0] == "conflict":
-            raise IdempotencyConflictError(f"hold {id} is {STATES[reply[4]]}; it cannot become {to}")
+            raise IdempotencyConflictError(f"hold {id} is {STATES[reply[3]]}; it cannot become {to}")
         assert reply[0] == "granted"
         self._own.pop(id, None)
         self._orphans.pop(id, None)
@@ -285,13 +301,13 @@ class RedisLedger:
         if to == "released":
             self._orphans.pop(id, None)
             return Granted()
-        self._reserve(Hold(id, 0, legs, time.time() + REMEMBERED), ("", 0))
+        self._reserve(Hold(id, 0, legs.legs, time.time() + REMEMBERED), _NONE)
         return self._finish(id, to, actual)
 
     def _expire(self, ids: Sequence[str], at: str) -> list[Granted]:
         if not ids:
             return []
-        legs = [legs_of(text) for text in self._link.ask(*[("GET", f"{self._prefix}hold:{id}") for id in ids])]
+        legs = [told_of(text) for text in self._link.ask(*[("GET", f"{self._prefix}hold:{id}") for id in ids])]
         ends = [self._end(id, own, "expired", 0, at) for id, own in zip(ids, legs, strict=True)]
         replies = [_words(reply) for reply in self._link.run(*ends)]
         for reply in replies:
@@ -299,27 +315,26 @@ class RedisLedger:
         return [_granted(reply, own) for reply, own in zip(replies, legs, strict=True) if reply[0] == "granted"]
 
     def _forget(self, over: Sequence[str], at: str) -> int:
-        forgotten: int = self._link.run(Ask(_FORGET, (self._books,), (pack(at, self._keep, *over),)))[0]
+        forgotten: int = self._link.run(Ask(_FORGET, 5, (self._books, pack(at, self._keep, *over))))[0]
         return forgotten
 
-    def _grow(self, script: Script, id: str, legs: tuple[Leg, ...], *args: object) -> Sequence[Any]:
+    def _grow(self, script: Script, id: str, legs: Told, *args: object) -> Sequence[Any]:
         """Hold more, and remember what the ledger says of its history."""
-        keys = (self._books, pack(f"{self._prefix}hold:{id}"))
-        reply = _words(self._link.run(Ask(script, keys, (pack(*args), told(legs).held)))[0])
+        words = pack(f"{self._prefix}hold:{id}", *args)
+        reply = _words(self._link.run(Ask(script, 6, (self._books, words, legs.held)))[0])
         if reply[0] != "lost":
-            self._saw(reply)
+            self._saw(reply[1])
         return reply
 
-    def _end(self, id: str, legs: tuple[Leg, ...], to: str, actual: Nano, at: str = "") -> Ask:
-        keys = (self._books, pack(f"{self._prefix}hold:{id}"))
-        args = pack(*self._history, id, to[0], actual, self._keep, int(REMEMBERED), at)
-        return Ask(_FINISH, keys, (args, told(legs).ended))
+    def _end(self, id: str, legs: Told, to: str, actual: Nano, at: str = "-") -> Ask:
+        how = f"{self._history} {to[0]} {actual} {self._keep} {REMEMBERED:.0f} {at} {id}"
+        return Ask(_FINISH, 6, (self._books, pack(f"{self._prefix}hold:{id}", how), legs.ended))
 
-    def _correction(self, id: str, legs: tuple[Leg, ...], correction: str, actual: Nano) -> Ask:
-        keys = (self._books, pack(f"{self._prefix}hold:{id}", f"{self._prefix}corrections:{id}"))
+    def _correction(self, id: str, legs: Told, correction: str, actual: Nano) -> Ask:
         # They outlive a hold that was corrected before its own late end.
-        args = pack(*self._history, correction, actual, int(2 * REMEMBERED))
-        return Ask(_ADJUST, keys, (args, told(legs).ended))
+        args = (*self._history.split(" "), correction, actual, int(2 * REMEMBERED))
+        words = pack(f"{self._prefix}hold:{id}", f"{self._prefix}corrections:{id}", *args)
+        return Ask(_ADJUST, 7, (self._books, words, legs.ended))
 
     # -- what the ledger lost
 
@@ -328,14 +343,14 @@ class RedisLedger:
             raise self._loss()
 
     def _note(self, reply: Sequence[Any]) -> None:
-        if reply[3]:
+        if reply[2]:
             self._loss()
         else:
-            self._saw(reply)
+            self._saw(reply[1])
 
-    def _saw(self, reply: Sequence[Any]) -> None:
-        if reply[2] and not self._lost:
-            self._history = (reply[2], int(reply[1]))
+    def _saw(self, history: str) -> None:
+        if not self._lost:
+            self._history = history
 
     def _loss(self) -> LedgerUnavailableError:
         """Reserve nothing more, and remember whose holds may be gone."""
@@ -356,15 +371,14 @@ def _check(amount: Nano) -> None:
 
 def _words(reply: Any) -> Sequence[Any]:
     """A reply in parts. A plain grant comes as nothing but the history after it, which is read faster."""
-    if not isinstance(reply, str):
-        return reply  # type: ignore[no-any-return]
-    seq, epoch = reply.split(" ")
-    return ("granted", seq, epoch.rstrip("+"), 0, ())
+    return ("granted", reply, 0, ()) if isinstance(reply, str) else reply
 
 
-def _granted(reply: Sequence[Any], legs: Sequence[Leg]) -> Granted:
+def _granted(reply: Sequence[Any], told: Told) -> Granted:
+    if not reply[3]:
+        return _GRANTED
     crossings = [
-        (with_limit(legs[int(leg)], int(limit)), int(mark), int(spent)) for leg, mark, spent, limit in reply[4]
+        (with_limit(told.legs[int(leg)], int(limit)), int(mark), int(spent)) for leg, mark, spent, limit in reply[3]
     ]
     return Granted(tuple(Crossing(leg, leg.marks[mark][0], spent) for leg, mark, spent in crossings))
 
