@@ -130,6 +130,24 @@ def test_a_rolling_budget_of_sixty_slots_is_counted_to_the_nano_dollar(redis_url
     ledger.close()
 
 
+def test_amounts_that_no_double_counts_are_counted_to_the_nano_dollar(redis_url: str) -> None:
+    """A soft budget is spent far beyond its limit, and beyond 2**53, up and down again across it."""
+    book, ledger = MemoryLedger(), RedisLedger(redis_url, namespace=fresh(), clock="client")
+    leg = Leg("soft", "w", 100, hard=False)
+    amounts = [2**53, 2**53 - 1, 1, 999_999_999, 10**9, 2**52 + 1, 3]
+    for number, amount in enumerate(amounts):
+        hold = Hold(f"h{number}", amount, (leg,), 1e10)
+        assert book.reserve(hold) == ledger.reserve(hold)
+        assert book.balances([leg]) == ledger.balances([leg])
+    for number, amount in enumerate(amounts):
+        assert book.settle(f"h{number}", amount) == ledger.settle(f"h{number}", amount)
+        assert book.balances([leg]) == ledger.balances([leg])
+    for number in range(len(amounts)):
+        assert book.adjust(f"h{number}", "c", number) == ledger.adjust(f"h{number}", "c", number)
+        assert book.balances([leg]) == ledger.balances([leg])
+    ledger.close()
+
+
 # -- whose clock
 
 
