@@ -71,8 +71,9 @@ Entries: TypeAlias = Mapping[str, Entry]
 AllTerms: TypeAlias = Mapping[str, Terms]
 
 EMPTY: Final = Row()
-_row: Final = tuple.__new__
-"""Makes a `Row` in a third of the time: a named tuple's own constructor is a function that is called first."""
+_new: Final = tuple.__new__
+"""Makes a named tuple in a third of the time: its own constructor is a function that is called first."""
+_OPEN: Final = State.OPEN
 
 RUN_KEPT: Final = 86400.0
 """Seconds that the books of a run are kept after the lease of its last call."""
@@ -104,10 +105,10 @@ def reserve(books: Books, entries: Entries, hold: Hold, terms: AllTerms = NONE) 
         if hold.amount != known.first or hold != replace(known.hold, amount=hold.amount):
             raise IdempotencyConflictError(f"hold {hold.id} was made with other figures before")
         return Step(_GRANTED, _NO_ROWS)
-    refusals = refusals_of(books, hold.legs, hold.amount, terms, hold.at)
+    refusals, rows = _taken(books, hold, hold.amount, terms, newest=True)
     if refusals:
         return Step(Refused(tuple(refusals)), _NO_ROWS)
-    return Step(_GRANTED, _held(books, hold, hold.amount, newest=True), Entry(hold, hold.amount))
+    return _new(Step, (_GRANTED, rows, _new(Entry, (hold, hold.amount, _OPEN, 0, None))))
 
 
 def extend(books: Books, entries: Entries, id: str, amount: Nano, terms: AllTerms = NONE) -> Step:
@@ -116,11 +117,11 @@ def extend(books: Books, entries: Entries, id: str, amount: Nano, terms: AllTerm
     entry = _entry(entries, id)
     if entry.state is not State.OPEN:
         raise IdempotencyConflictError(f"hold {id} is {entry.state.value}, so it cannot be extended")
-    refusals = refusals_of(books, entry.hold.legs, amount, terms, entry.hold.at)
+    refusals, rows = _taken(books, entry.hold, amount, terms)
     if refusals:
         return Step(Refused(tuple(refusals)), _NO_ROWS)
     bigger = replace(entry.hold, amount=entry.hold.amount + amount)
-    return Step(_GRANTED, _held(books, entry.hold, amount), entry._replace(hold=bigger))
+    return Step(_GRANTED, rows, entry._replace(hold=bigger))
 
 
 def settle(books: Books, entries: Entries, id: str, actual: Nano, terms: AllTerms = NONE) -> Step:
@@ -158,29 +159,6 @@ def adjust(books: Books, entries: Entries, id: str, correction: str, actual: Nan
     reply, rows = _booked(books, entry, actual - entry.booked, terms)
     adjusted = known._replace(by=(*known.by, (correction, actual)))
     return Step(reply, rows, entry._replace(booked=actual, adjusted=adjusted))
-
-
-def refusals_of(
-    books: Books, legs: tuple[Leg, ...], amount: Nano, terms: AllTerms = NONE, at: float = 0.0
-) -> list[Refusal]:
-    """The hard legs on which `amount` more does not fit, or which are paused."""
-    refusals: list[Refusal] = []
-    if not amount:
-        return refusals  # a call that costs nothing passes a budget that is spent or paused
-    get, paused = books.get, False
-    for leg in legs:
-        if not leg.hard:
-            continue
-        if terms:
-            leg, paused = in_force(leg, terms, at)
-        if leg.slots:
-            spent, held = _fullest(books, leg)
-        else:
-            row = get((leg.budget, leg.window), EMPTY)
-            spent, held = row.spent, row.held
-        if paused or spent + held + amount > leg.limit:
-            refusals.append(Refusal(leg, spent, held, amount, paused))
-    return refusals
 
 
 def balance(books: Books, leg: Leg, terms: AllTerms = NONE, at: float = 0.0) -> Balance:
@@ -280,23 +258,49 @@ def _spent_and_fired(books: Books, leg: Leg, row: Row) -> tuple[Nano, float]:
     return sum(amounts[first : first + leg.slots + 1]), max([one.fired for one in rows])
 
 
-def _held(books: Books, hold: Hold, amount: Nano, *, newest: bool = False) -> dict[WindowKey, Row]:
+def _taken(
+    books: Books, hold: Hold, amount: Nano, terms: AllTerms = NONE, *, newest: bool = False
+) -> tuple[list[Refusal], dict[WindowKey, Row]]:
+    """The hard legs of a hold on which `amount` more does not fit, and the windows as they are when it is held."""
+    refusals: list[Refusal] = []
     rows: dict[WindowKey, Row] = {}
     get = books.get
     for leg in hold.legs:
         key = (leg.budget, leg.window)
         spent, held, fired, ends, known = row = get(key, EMPTY)
+        if leg.hard and (terms or leg.slots or spent + held + amount > leg.limit):
+            refusals += _refusal(books, leg, amount, terms, hold.at)
         if row is EMPTY:
             ends = _forgotten(leg, hold)
-        elif leg.ends is None and ends is not None:
+        elif ends is not None and leg.ends is None:
             ends = max(ends, _forgotten(leg, hold) or ends)
-        rows[key] = _row(Row, (spent, held + amount, fired, ends, leg if newest else known))
-    return rows
+        rows[key] = _new(Row, (spent, held + amount, fired, ends, leg if newest else known))
+    return refusals, rows
+
+
+def _refusal(books: Books, leg: Leg, amount: Nano, terms: AllTerms, at: float) -> list[Refusal]:
+    """Why a hard leg does not take `amount` more, if it does not."""
+    if not amount:
+        return []  # a call that costs nothing passes a budget that is spent or paused
+    leg, paused = in_force(leg, terms, at)
+    if leg.slots:
+        spent, held = _fullest(books, leg)
+    else:
+        spent, held, *_ = books.get((leg.budget, leg.window), EMPTY)
+    return [Refusal(leg, spent, held, amount, paused)] if paused or spent + held + amount > leg.limit else []
 
 
 def _end(books: Books, entry: Entry, to: State, actual: Nano, terms: AllTerms) -> Step:
+    if entry.state is not _OPEN:
+        return _ended(books, entry, to, actual, terms)
+    reply, rows = _booked(books, entry, actual, terms)
+    return _new(Step, (reply, rows, _new(Entry, (entry.hold, entry.first, to, actual, None))))
+
+
+def _ended(books: Books, entry: Entry, to: State, actual: Nano, terms: AllTerms) -> Step:
+    """An end of a hold that ended before: a repetition, or of one whose lease was over."""
     adjusted = entry.adjusted
-    if entry.state is to or (entry.state is not State.OPEN and to is State.EXPIRED):
+    if entry.state is to or to is State.EXPIRED:
         settled = entry.booked if adjusted is None else adjusted.settled
         if to is State.SETTLED and settled != actual:
             raise IdempotencyConflictError(f"hold {entry.hold.id} was settled at {settled} before, now {actual}")
@@ -312,23 +316,24 @@ def _end(books: Books, entry: Entry, to: State, actual: Nano, terms: AllTerms) -
 
 def _booked(books: Books, entry: Entry, added: Nano, terms: AllTerms) -> tuple[Granted, dict[WindowKey, Row]]:
     """Add to what is spent in every window of a hold, and let go of what is still held."""
-    freed = entry.hold.amount if entry.state is State.OPEN else 0
+    hold, get = entry.hold, books.get
+    freed = hold.amount if entry.state is _OPEN else 0
     rows: dict[WindowKey, Row] = {}
     crossings: list[Crossing] = []
-    for leg in entry.hold.legs:
+    for leg in hold.legs:
         key = (leg.budget, leg.window)
-        row = books.get(key)
+        row = get(key)
         if row is None:
-            if entry.state is not State.OPEN:
+            if entry.state is not _OPEN:
                 continue  # the window is over and forgotten: there is nothing left to correct
-            row = Row(ends=_forgotten(leg, entry.hold))
+            row = Row(ends=_forgotten(leg, hold))
         spent, held, fired, ends, known = row
-        if added > 0 and leg.marks:
-            passed = _passed(books, in_force(leg, terms, entry.hold.at)[0] if terms else leg, row, added)
+        if leg.marks and added > 0 and (terms or leg.slots or spent + added >= leg.marks[0][1]):
+            passed = _passed(books, in_force(leg, terms, hold.at)[0], row, added)
             if passed:
                 crossings += passed
                 fired = passed[-1].percent
-        rows[key] = _row(Row, (spent + added, held - freed, fired, ends, known))
+        rows[key] = _new(Row, (spent + added, held - freed, fired, ends, known))
     return (Granted(tuple(crossings)) if crossings else _GRANTED), rows
 
 

@@ -179,7 +179,7 @@ class HoldsWhatFits(MemoryLedger):
         if isinstance(reply, Refused):
             tight = {refusal.leg for refusal in reply.refusals}
             roomy = tuple(leg for leg in hold.legs if leg not in tight)
-            rows = dict(_book._held(self._state, replace(hold, legs=roomy), hold.amount))
+            rows = _book._taken(self._state, replace(hold, legs=roomy), hold.amount)[1]
             self._state.update(rows)
         return reply
 
@@ -235,7 +235,7 @@ class SoftBudgetsRefuse(MemoryLedger):
         if hold.id in self._state:
             return super().reserve(hold)
         hardened = tuple(replace(leg, hard=True) for leg in hold.legs)
-        refusals = tuple(_book.refusals_of(self._state, hardened, hold.amount))
+        refusals = tuple(_book._taken(self._state, replace(hold, legs=hardened), hold.amount)[0])
         return Refused(refusals) if refusals else super().reserve(hold)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -64,12 +64,13 @@ class MemoryLedger:
     def reserve(self, hold: Hold) -> Granted | Refused:
         """See `costguard.ports.Ledger.reserve`."""
         with self._lock:
-            step = reserve(self._state, self._state, hold, self._amended[0])
-            if step.entry is not None:
+            reply, rows, entry = reserve(self._state, self._state, hold, self._amended[0])
+            if entry is not None:
                 # The lease goes first: one without a hold is harmless, a hold without one would stay for ever.
                 heapq.heappush(self._leases, (hold.expires, hold.id))
-                self._apply(hold.id, step)
-        return step.reply
+                changes: dict[Any, Any] = {**rows, hold.id: entry}
+                self._state.update(changes)
+        return reply
 
     def extend(self, id: str, amount: Nano) -> Granted | Refused:
         """See `costguard.ports.Ledger.extend`."""
@@ -80,11 +81,13 @@ class MemoryLedger:
 
     def settle(self, id: str, actual: Nano) -> Granted:
         """See `costguard.ports.Ledger.settle`."""
-        return self._end(settle, id, actual)
+        with self._lock:
+            return self._ends(id, settle(self._state, self._state, id, actual, self._amended[0]))
 
     def release(self, id: str) -> Granted:
         """See `costguard.ports.Ledger.release`."""
-        return self._end(release, id)
+        with self._lock:
+            return self._ends(id, release(self._state, self._state, id, self._amended[0]))
 
     def adjust(self, id: str, correction: str, actual: Nano) -> Granted:
         """See `costguard.ports.Ledger.adjust`."""
@@ -153,14 +156,12 @@ class MemoryLedger:
     def close(self) -> None:
         """Nothing to let go of."""
 
-    def _end(self, operation: Callable[..., Step], id: str, *figures: Nano) -> Granted:
-        with self._lock:
-            step = operation(self._state, self._state, id, *figures, self._amended[0])
-            if step.entry is not None:
-                self._ended.append(id)
-                self._apply(id, step)
-                if len(self._ended) > 2 * KEPT:
-                    self._forget()
+    def _ends(self, id: str, step: Step) -> Granted:
+        if step.entry is not None:
+            self._ended.append(id)
+            self._apply(id, step)
+            if len(self._ended) > 2 * KEPT:
+                self._forget()
         return _granted(step)
 
     def _forget(self) -> None:
@@ -187,10 +188,11 @@ class MemoryLedger:
         return entry is not None and entry.state is State.OPEN
 
     def _apply(self, id: str, step: Step) -> None:
-        if step.entry is not None:
-            changes: dict[Any, Any] = {**step.rows, id: step.entry}
-            if isinstance(step.reply, Granted) and step.reply.crossings:
-                changes |= {("alert", *key_of(one)): Pending(one) for one in step.reply.crossings}
+        reply, rows, entry = step
+        if entry is not None:
+            changes: dict[Any, Any] = {**rows, id: entry}
+            if isinstance(reply, Granted) and reply.crossings:
+                changes |= {("alert", *key_of(one)): Pending(one) for one in reply.crossings}
             self._state.update(changes)
 
     def _after_fork(self) -> None:
