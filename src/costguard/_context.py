@@ -13,14 +13,22 @@ from weakref import WeakValueDictionary
 
 from ._budget import Budget
 from ._period import PROCESS
+from ._types import Leg
 
 CacheWish = bool | float | None
 
 
 class Run(str):
-    """A run's id. As long as something holds on to it a call of that run may still come."""
+    """A run's id. As long as something holds on to it a call of that run may still come.
 
-    __slots__ = ("__weakref__",)
+    Attributes:
+        legs: the windows of a shared ledger that its calls were counted in here, by budget, and when the last one was.
+    """
+
+    __slots__ = ("__weakref__", "legs")
+
+    def __init__(self, id: str) -> None:  # noqa: ARG002 - the string itself
+        self.legs: dict[str, tuple[Leg, float]] = {}
 
 
 class Runs:
@@ -39,6 +47,8 @@ class Runs:
     def forked(self) -> None:
         """In a child that was forked: it knows only of its own."""
         self._mark = uuid.uuid4().hex[:12]
+        for run in self.living():
+            run.legs = {}
 
     def begin(self) -> Run:
         """Begin one."""
@@ -47,6 +57,15 @@ class Runs:
     def arrived(self, id: str) -> Run:
         """The run of this id."""
         return self._alive.setdefault(id, Run(id))
+
+    def find(self, id: str) -> Run | None:
+        """The run of this id, if a call of it may come."""
+        return self._alive.get(id)
+
+    def living(self) -> list[Run]:
+        """All of them in which a call may come."""
+        # `valuerefs` takes them all in one step: other threads begin and end runs meanwhile.
+        return [run for reference in self._alive.valuerefs() if (run := reference()) is not None]
 
     def alive(self, id: str) -> bool:
         """Whether a call of this run may come, from what this process knows."""

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from . import _silent
 from ._book import IdempotencyConflictError
 from ._exports import Exports, Watches
 from ._habits import Habits, Kind
@@ -74,7 +75,7 @@ class Settlements:
         self._on_alert = on_alert
         self._clock = clock
         self._seen = Seen()
-        self._writer = Writer()
+        self._writer = Writer(self._renew, _silent.LOOK)
         self._journal = journal
         self.tallies = Tallies()
         self.habits = Habits()
@@ -89,6 +90,7 @@ class Settlements:
     def finish(self, ending: Ending) -> None:
         """Book an ended call and tell of it."""
         meter = ending.meter
+        self._note(meter)
         if meter.hold is not None:
             self._book(lambda: self._settled(ending))
             self._learn(ending)
@@ -111,6 +113,7 @@ class Settlements:
             IdempotencyConflictError: a call of that id was booked with another cost before.
         """
         meter, nano = ending.meter, ending.cost.nano
+        self._note(meter)
         legs = tuple([replace(leg, hard=False) for _, leg in meter.plan.legs])
         if legs:
             # Held before, at another time, or reserved by its maker: the settlement tells whether it is the same.
@@ -158,6 +161,7 @@ class Settlements:
                 # What another process decided on and did not live to send, or this one without hearing of it.
                 self._send(self._ledger.undelivered(at))
                 self.local.reap(at)
+            self._renew()
 
         self._book(deed)
 
@@ -170,6 +174,16 @@ class Settlements:
             deed()
         else:
             self._writer.put(deed)
+
+    def _note(self, meter: Meter) -> None:
+        if not self._ledger.inline:
+            _silent.note([leg for _, leg in meter.plan.legs], meter.at)
+
+    def _renew(self) -> None:
+        """Keep a shared ledger from forgetting the runs that are silent here; one in this process knows them itself."""
+        if not self._ledger.inline:
+            with shielded("renewing the books of runs"):
+                _silent.renew(self._ledger, self._clock())
 
     def _settled(self, ending: Ending) -> None:
         meter = ending.meter

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
-from weakref import WeakSet
+from weakref import WeakMethod, WeakSet
 
 from ._forks import forks
 from ._shield import log, shielded
@@ -31,9 +31,16 @@ Deed = Callable[[], object]
 
 
 class Writer:
-    """A queue of settlements and the thread that carries them out, in order."""
+    """A queue of settlements and the thread that carries them out, in order.
 
-    def __init__(self) -> None:
+    Args:
+        look: what the thread does, too, when it had nothing to do for so many seconds.
+        after: those seconds.
+    """
+
+    def __init__(self, look: Deed | None = None, after: float | None = None) -> None:
+        # Weak, and so is what waits below: the thread outlives a guard that was replaced.
+        self._look, self._after = None if look is None else WeakMethod(look), after
         self.begin()
         _writers.add(self)
 
@@ -82,7 +89,8 @@ class Writer:
         while True:
             with self._changed:
                 while not self._deeds:
-                    self._changed.wait()
+                    if not self._changed.wait(self._after) and self._look is not None:
+                        self._deeds.extend(filter(None, [self._look()]))
                 deed = self._deeds[0]
             if self._done(deed):
                 pause = RETRY[0]
@@ -90,6 +98,7 @@ class Writer:
                     if self._deeds and self._deeds[0] is deed:
                         self._deeds.popleft()
                     self._changed.notify_all()
+                del deed
             else:
                 time.sleep(pause)
                 pause = min(RETRY[1], 2 * pause)
