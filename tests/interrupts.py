@@ -81,8 +81,8 @@ def _stage(kind: str) -> AbstractContextManager[Stage]:
     return nullcontext(memory()) if kind == "memory" else shared(kind)
 
 
-def interrupt(make: Callable[[], Ledger], wanted: int) -> Found:
-    """Interrupt what works on fresh ledgers so many times."""
+def interrupt(make: Callable[[], Ledger], wanted: int, most: int = 10) -> Found:
+    """Interrupt what works on fresh ledgers so many times, or until so many of them were found wrong."""
     books, found = _Books(make), Found()
     while found.interrupts < wanted:
         # What is thrown into a callback of the collector is lost, and only makes noise.
@@ -94,7 +94,7 @@ def interrupt(make: Callable[[], Ledger], wanted: int) -> Found:
             found.stuck += held
             found.torn += not held
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            if found.stuck + found.torn >= 10:
+            if found.stuck + found.torn >= most:
                 break
         finally:
             gc.enable()
