@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import os
 import platform
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+from costguard._shield import log
 from costguard.ports import Ledger
 from costguard.testing import LedgerContract
 
@@ -59,6 +61,7 @@ def main() -> int:
     parser.add_argument("--ledger", choices=LEDGERS, nargs="+", default=LEDGERS)
     parser.add_argument("--interrupts", type=int, default=10_000, help="how many on each ledger")
     chosen = parser.parse_args()
+    log.setLevel(logging.CRITICAL)  # a server of tests keeps nothing, and is said to
     # A step in memory takes microseconds: who interrupts must get its turn in the middle of one.
     sys.setswitchinterval(0.0002)
     # One that was interrupted before anybody could close it is closed by the collector, which is told of it.

@@ -709,11 +709,7 @@ class LedgerContract:
                             ready[0] = True
                             id = f"h{len(tried)}"
                             tried.append(id)
-                            ledger.reserve(_hold(id, 10, *legs, expires=now + 500))
-                            if len(tried) % 3:
-                                ledger.settle(id, 4)
-                            else:
-                                ledger.extend(id, 5)
+                            _one_of_each(ledger, len(tried) - 1, _hold(id, 10, *legs, expires=now + 500), now)
                     except _Interrupt:
                         continue
 
@@ -724,12 +720,11 @@ class LedgerContract:
             ledger.reap(now + 501)
             assert [0, 0, 0] == [balance.held for balance in ledger.balances(legs)]
             spent = 0
-            for id in tried:
+            for number, id in enumerate(tried):
                 try:
-                    ledger.settle(id, 4)
+                    spent += _ended(ledger, number, id)
                 except KeyError:
                     continue  # it was interrupted before it was held
-                spent += 4
             assert [(spent, 0)] * 3 == _books(ledger, *legs)
             return hits
 
@@ -1056,6 +1051,36 @@ def _together(count: int, work: Callable[[int], object]) -> None:
         thread.join()
     for error in errors:
         raise error
+
+
+def _one_of_each(ledger: Ledger, number: int, hold: Hold, now: float) -> None:
+    """The life of a hold, which depends on its number."""
+    soon = replace(hold, expires=now + 0.5) if number % 5 == 4 else hold
+    ledger.reserve(soon)
+    match number % 5:
+        case 0:
+            ledger.extend(hold.id, 5)
+        case 1:
+            ledger.release(hold.id)
+        case 2:
+            ledger.settle(hold.id, 4)
+            ledger.adjust(hold.id, "invoice", 6)
+        case 3:
+            ledger.settle(hold.id, 4)
+        case _:
+            ledger.reap(now + 1)
+
+
+def _ended(ledger: Ledger, number: int, id: str) -> Nano:
+    """End what is left of such a life. Returns what it cost."""
+    if number % 5 == 1:
+        ledger.release(id)
+        return 0
+    ledger.settle(id, 4)
+    if number % 5 == 2:
+        ledger.adjust(id, "invoice", 6)
+        return 6
+    return 4
 
 
 def _interrupted(work: Callable[[], None], done: threading.Event, ready: list[bool], enough: Callable[[], bool]) -> int:
