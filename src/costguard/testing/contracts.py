@@ -525,6 +525,22 @@ class LedgerContract:
             ledger.reap(now + 4 * _DAY)
             assert [(0, 0), (90, 0)] == _books(ledger, run, process)
 
+    def test_a_run_is_kept_by_holds_of_nothing(self) -> None:
+        """Its process holds nothing there and gives it back, so that days without a call do not hand its limit out
+        again; also where the limit is spent."""
+        now = time.time()
+        run = _leg("run", window="run:1")
+        with self.opened() as ledger:
+            ledger.reserve(_hold("a", 100, run, expires=now + 10))
+            ledger.settle("a", 100)
+            for days in (0.9, 1.8, 2.7):
+                then = now + days * _DAY
+                assert Granted() == ledger.reserve(_hold(f"r{days}", 0, run, expires=then + 10))
+                ledger.release(f"r{days}")
+                ledger.reap(then + 0.9 * _DAY)
+            assert [(100, 0)] == _books(ledger, run)
+            assert isinstance(ledger.reserve(_hold("b", 1, run)), Refused)
+
     def test_a_window_that_has_just_ended_is_not_handed_out_again(self) -> None:
         """A thread that was slow, or a host whose clock is a little behind, does not find it empty."""
         ends = time.time() + 100
