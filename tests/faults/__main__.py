@@ -46,10 +46,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _runs() -> dict[str, Callable[[Path, str], object]]:
+    from .clocks import another_day, leap, other_zones
     from .hosts import SERVERS, kill, serve, time_out, work_off
 
     return {
         **{name: partial(serve, name) for name in SERVERS},
+        "clock that leaps (faketime)": leap,
+        "clock a day ahead, an hour behind (faketime)": another_day,
+        "zone data that differs": other_zones,
         "celery prefork": work_off,
         "gunicorn sync, preload: worker timed out": time_out,
         **{f"{name}: kill -9": partial(kill, name) for name in ("gunicorn sync, preload", "uwsgi prefork")},

@@ -12,10 +12,13 @@ import pytest
 
 import costguard
 from costguard._environment import VARIABLES, Environment
+from costguard._types import Balance, Leg
 from costguard.cli import _checks, doctor, main
 from costguard.cli._checks import Found, Patient, examine, safe
 from costguard.cli._checks_sdks import _wrapped
 from costguard.ports import Seam
+
+from ..faults.clocks import other_zones
 
 EVERY = doctor.CHECKS
 QUICK = tuple(check for check in doctor.CHECKS if check.__name__ != "sdks")
@@ -249,3 +252,26 @@ def test_passwords_are_taken_out_of_urls_only() -> None:
         "enforce",
         "True",
     ]
+
+
+def test_hosts_with_other_zone_data_are_noticed_in_the_books(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They count in windows of their own, each with the whole limit, until their data agree."""
+    ledger = f"sqlite://{tmp_path}/book.db"
+    shown = other_zones(tmp_path, ledger)
+    assert shown.wrong == [], shown
+    monkeypatch.setenv("COSTGUARD_LEDGER", ledger)
+    code, document = told(capsys)
+    notes = [one["said"] for one in document["checks"] if (one["check"], one["state"]) == ("ledger", "note")]
+    assert (code, notes) == (0, ["'day' is counted in two windows at once, each with the whole limit"])
+
+
+def test_windows_that_follow_each_other_overlap_nowhere() -> None:
+    """Nor do those of different budgets, or those without an end."""
+    legs = [
+        Leg("day", "1", 5, 0.0, 10.0), Leg("day", "2", 5, 10.0, 20.0), Leg("other", "1", 5, 5.0, 15.0),
+        Leg("ever", "lifetime", 5), Leg("ever", "1", 5, 0.0, 10.0),
+    ]  # fmt: skip
+    assert [] == _checks.counted_twice([Balance(leg, 0, 0) for leg in legs])
+    assert ["day"] == _checks.counted_twice([Balance(leg, 0, 0) for leg in [*legs, Leg("day", "3", 5, 9.0, 19.0)]])

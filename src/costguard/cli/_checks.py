@@ -6,10 +6,11 @@ import difflib
 import sys
 import time
 import zoneinfo
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, distributions, version
+from itertools import pairwise
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from .._environment import VARIABLES
 from .._setup import Arguments, Setup, resolve
 from .._shield import bugs
 from .._snapshot import load
+from .._types import Balance
 from ..errors import ConfigError, CostguardError
 from ..exporters import open_exporter
 from ..journals import Group, Selection, open_journal
@@ -154,6 +156,7 @@ def ledger(patient: Patient) -> Iterator[Found]:
             began = time.perf_counter()
             opened.balances([leg])
             took = (time.perf_counter() - began) * 1000
+            twice = counted_twice(opened.windows(time.time()))
         finally:
             opened.close()
     except CostguardError as error:
@@ -163,6 +166,26 @@ def ledger(patient: Patient) -> Iterator[Found]:
         yield Found("ledger", "note", f"{url} counts for one process; limits are not shared and end with it")
     else:
         yield Found("ledger", "ok", f"{safe(url)} answers in {took:.1f} ms")
+    for name in twice:
+        yield Found(
+            "ledger",
+            "note",
+            f"{name!r} is counted in two windows at once, each with the whole limit",
+            "its period or timezone was changed, or hosts have different zone data: pip install --upgrade tzdata",
+        )
+
+
+def counted_twice(present: Sequence[Balance]) -> list[str]:
+    """The budgets whose calendar windows overlap: those who share the ledger do not agree on when they begin."""
+    legs = [one.leg for one in present if not one.leg.slots and one.leg.ends is not None]
+    legs.sort(key=lambda leg: (leg.budget, leg.starts))
+    return list(
+        dict.fromkeys(
+            after.budget
+            for before, after in pairwise(legs)
+            if before.budget == after.budget and before.ends is not None and after.starts < before.ends
+        )
+    )
 
 
 def exporters(patient: Patient) -> Iterator[Found]:
