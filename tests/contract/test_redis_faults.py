@@ -473,6 +473,54 @@ def test_every_step_stays_on_one_node_of_a_cluster(make: Callable[..., RedisServ
     ledger.close()
 
 
+def test_a_slot_that_moves_to_another_node_closes_the_ledger_and_tears_nothing(
+    make: Callable[..., RedisServer], tmp_path: Path
+) -> None:
+    """While its keys are on the way, and after: nothing is reserved at the node that is named. All of them are at the
+    other one."""
+    (tmp_path / "other").mkdir()
+    here, there = make(**{"cluster-enabled": "yes"}), RedisServer(tmp_path / "other", **{"cluster-enabled": "yes"})
+    try:
+        there.start()
+        ids = {node: command(node.url, "CLUSTER", "MYID") for node in (here, there)}
+        command(here.url, "CLUSTER", "ADDSLOTS", *[str(slot) for slot in range(16384)])
+        command(there.url, "CLUSTER", "MEET", "127.0.0.1", str(here.port))
+        for node in (here, there):
+            _until(lambda node=node: "cluster_state:ok" in command(node.url, "CLUSTER", "INFO"))
+            _until(lambda node=node: "cluster_known_nodes:2" in command(node.url, "CLUSTER", "INFO"))
+        ledger = RedisLedger(here.url, namespace="acme")
+        ledger.reserve(hold("open", 20))
+        ledger.reserve(hold("ended", 30))
+        ledger.settle("ended", 25)
+        slot = str(command(here.url, "CLUSTER", "KEYSLOT", "{acme}"))
+        command(there.url, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[here])
+        command(here.url, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[there])
+        keys = command(here.url, "CLUSTER", "GETKEYSINSLOT", slot, "100")
+        for some in (keys[:2], keys[2:]):
+            command(here.url, "MIGRATE", "127.0.0.1", str(there.port), "", "0", "5000", "KEYS", *some)
+            with pytest.raises(LedgerUnavailableError):
+                ledger.reserve(hold("on the way"))
+        for node in (there, here):
+            command(node.url, "CLUSTER", "SETSLOT", slot, "NODE", ids[there])
+        with pytest.raises(LedgerUnavailableError, match="name the node that does"):
+            ledger.reserve(hold("after"))
+        ledger.close()
+        moved = RedisLedger(there.url, namespace="acme")
+        assert (25, 20) == books(moved)
+        moved.settle("open", 15)
+        assert (40, 0) == books(moved)
+        moved.close()
+    finally:
+        there.stop()
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 # -- before anything is sent
 
 

@@ -167,7 +167,7 @@ def time_out(folder: Path, ledger: str) -> Seen:
     port = free_port()
     with provided(latency=0.0) as provider:
         program = Program(
-            [*SERVERS["gunicorn sync, preload"](port), "--timeout", "2"], folder, environment(provider, ledger)
+            [*SERVERS["gunicorn sync, preload"](port), "--timeout", "10"], folder, environment(provider, ledger)
         )
         try:
             until_up(program, port)

@@ -425,6 +425,20 @@ def test_a_dropped_stream_is_noticed_without_the_garbage_collector(
         gc.enable()
 
 
+def test_a_stream_in_a_cycle_is_ended_by_the_garbage_collector(
+    client: openai.OpenAI, provider: LoopbackProvider, recorder: Recorder, settled: Callable[[], None]
+) -> None:
+    """Nothing refers to it any more but what it refers to itself: it is charged, and its connection is closed."""
+    provider.reply = Reply(chunks=50, chunk_delay=0.02)
+    stream: Any = client.chat.completions.create(**ASK, stream=True)
+    next(stream)
+    stream.itself = stream
+    del stream
+    settled()
+    assert "partial" == recorder.only.outcome
+    until(lambda: provider.billed[0].disconnected)
+
+
 async def test_async_streams_left_early_are_charged(
     provider: LoopbackProvider, recorder: Recorder, settled: Callable[[], None]
 ) -> None:
