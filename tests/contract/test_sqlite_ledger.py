@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from costguard._types import Granted, Hold, Leg
+from costguard._types import Granted, Hold, Leg, Refused
 from costguard.errors import ConfigError, LedgerUnavailableError
-from costguard.ledgers import open_ledger, sqlite
-from costguard.ledgers._sqlite_book import MIGRATIONS
+from costguard.ledgers import _sqlite_book, open_ledger, sqlite
+from costguard.ledgers._sqlite_tables import MIGRATIONS
 from costguard.ledgers.sqlite import SQLiteLedger, open_sqlite
 from costguard.testing import LedgerContract
 
@@ -115,7 +115,7 @@ def test_a_full_disk_closes_the_ledger_and_leaves_the_book_readable(path: Path) 
 
     def work() -> None:
         ledger = SQLiteLedger(path)
-        with _file_limit(200_000):
+        with _file_limit(300_000):
             granted = _fill(ledger)
             assert granted > 10
             assert (0, granted) == _books(ledger)
@@ -247,6 +247,88 @@ def test_a_book_of_an_older_costguard_is_brought_up_to_date(ledger: SQLiteLedger
         updated.settle("open", 3)
         updated.adjust("spent", "one", 6)
         assert (9, 0) == _books(updated)
+
+
+BOOK_OF_0_1 = """
+PRAGMA user_version = 5;
+INSERT INTO windows VALUES
+    ('b', 'w', 12, 8, 0, NULL, '["b","w",1000000000000000,0.0,null,true,[],[],0,""]'),
+    ('c', 'w', 7, 3, 0, NULL, '["c","w",9,0.0,null,true,[],[],0,""]');
+INSERT INTO terms VALUES ('b', '500 0');
+INSERT INTO holds (id, state, amount, first, booked, expires, legs, adjusted, at) VALUES
+    ('open', 'open', 5, 5, 0, 4e9, '[["b","w",1000000000000000,0.0,null,true,[],[],0,""]]', NULL, 1.0),
+    ('due', 'open', 3, 2, 0, 90.0, '[["b","w",1000000000000000,0.0,null,true,[],[],0,""],["c","w",9]]', NULL, 2.0),
+    ('spent', 'settled', 9, 9, 6, 5e9, '[["b","w",1000000000000000,0.0,null,true,[],[],0,""]]', '[7,[["one",6]]]', 3.0),
+    ('old', 'expired', 6, 6, 6, 10.0, '[["b","w",1000000000000000,0.0,null,true,[],[],0,""]]', NULL, 4.0);
+""".replace('["c","w",9]', '["c","w",9,0.0,null,true,[],[],0,""]')
+"""As costguard 0.1 left it: two holds open, one corrected, one charged."""
+
+
+@contextmanager
+def _as_of_0_1(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection of a program of that version, to a book of its own."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statements in MIGRATIONS[:5]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.executescript(BOOK_OF_0_1)
+        yield connection
+
+
+def test_a_book_that_kept_legs_in_each_hold_is_brought_up_to_date(path: Path) -> None:
+    """Open holds end on the legs that they were made on, corrections stand, and what is over is forgotten."""
+    with _as_of_0_1(path) as connection:
+        before = connection.execute("SELECT id, state, amount, booked, legs FROM holds ORDER BY id").fetchall()
+    other = Leg("c", "w", 9)
+    with closing(SQLiteLedger(path)) as ledger, closing(sqlite3.connect(path)) as connection:
+        assert before == connection.execute("SELECT id, state, amount, booked, legs FROM holds ORDER BY id").fetchall()
+        assert 2 == len(ledger.balances([LEG, other]))
+        ledger.settle("spent", 7)
+        ledger.settle("open", 2)
+        ledger.reap(100.0)
+        assert [(17, 0), (10, 0)] == [(one.spent, one.held) for one in ledger.balances([LEG, other])]
+        ledger.settle("due", 1)
+        ledger.adjust("spent", "two", 5)
+        assert [(14, 0), (8, 0)] == [(one.spent, one.held) for one in ledger.balances([LEG, other])]
+        assert isinstance(ledger.reserve(_hold("more", 487)), Refused)
+        ledger.reap(4.5e9)
+        assert [("spent",)] == connection.execute("SELECT id FROM holds").fetchall()
+        ledger.reap(6e9)
+        assert [(0,), (0,)] == connection.execute(
+            "SELECT count(*) FROM reservations UNION ALL SELECT count(*) FROM legs"
+        ).fetchall()
+
+
+def test_an_older_program_that_has_the_book_open_writes_nothing_wrong(path: Path) -> None:
+    """While programs are brought up to date one after another, the old ones are told that the book is not theirs."""
+    with _as_of_0_1(path) as old:
+        assert 4 == len(old.execute("SELECT * FROM holds").fetchall())
+        with closing(SQLiteLedger(path)) as ledger:
+            for statement in (
+                "INSERT INTO holds (id, state, amount, first, booked, expires, legs) VALUES ('a', 'open', 1, 1, 0, 4, '')",
+                "UPDATE holds SET state = 'settled', amount = 5, booked = 5, adjusted = NULL WHERE id = 'open'",
+                "DELETE FROM holds WHERE id IN (SELECT id FROM holds WHERE state != 'open' AND expires < 100 LIMIT 9)",
+            ):
+                old.execute("BEGIN IMMEDIATE")
+                with pytest.raises(sqlite3.OperationalError, match="it is a view"):
+                    old.execute(statement)
+                old.execute("ROLLBACK")
+            ledger.settle("open", 2)
+            assert (14, 3) == _books(ledger)
+
+
+def test_a_book_that_a_newer_costguard_has_changed_under_an_open_ledger_is_said_to_be_so(
+    ledger: SQLiteLedger, path: Path
+) -> None:
+    """After the first step that found other tables, the next tells why."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE reservations RENAME TO something")
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(LedgerUnavailableError):
+        ledger.reserve(_hold("a"))
+    with pytest.raises(LedgerUnavailableError, match="newer costguard"):
+        ledger.reserve(_hold("a"))
 
 
 # -- other processes
@@ -395,6 +477,46 @@ def test_more_leases_than_fit_in_one_batch_are_charged_together(ledger: SQLiteLe
         ledger.reserve(Hold(f"dead-{number}", 2, (LEG,), now + 10))
     assert 450 == len(ledger.reap(now + 11))
     assert (907, 5) == _books(ledger)
+
+
+def _rows(path: Path, table: str) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        count: int = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        return count
+
+
+def test_legs_are_kept_once_and_as_long_as_a_hold_needs_them(ledger: SQLiteLedger, path: Path) -> None:
+    """Many holds on the same legs write them once; they go after the last of these holds, open ones not counted."""
+    now = time.time()
+    day = Leg("day", "d", 10**9)
+    for number in range(20):
+        ledger.reserve(Hold(f"h{number}", 1, (day,), now + 10 * number))
+    ledger.settle("h0", 1)
+    assert 2 == _rows(path, "legs")
+    # Far in the future nothing but this process's lateness keeps the holds open: nobody has charged them yet.
+    ledger._transact(lambda store: store.forget(now + 10**7, 0, 200))
+    assert (2, 20) == (_rows(path, "legs"), _rows(path, "reservations"))
+    ledger.settle("open", 2)
+    assert 19 == len(ledger.reap(now + 10**7))
+    assert (0, 0) == (_rows(path, "legs"), _rows(path, "reservations"))
+    ledger.reserve(Hold("anew", 1, (day,), now + 10))
+    assert 1 == _rows(path, "legs")
+    ledger.settle("anew", 1)
+
+
+def test_legs_that_share_a_number_are_told_apart(
+    ledger: SQLiteLedger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number is made of the text, and no such number is sure to be the only one's."""
+    monkeypatch.setattr(_sqlite_book, "_number_of", lambda _: 5)
+    legs = [Leg(f"b{number}", "w", 10**9) for number in range(4)]
+    for _ in range(2):
+        for leg in legs:
+            ledger.reserve(Hold(f"{leg.budget}-{_}", 1, (leg,), time.time() + 1000))
+    assert 5 == _rows(path, "legs")
+    for leg in legs:
+        ledger.settle(f"{leg.budget}-0", 1)
+    assert [(1, 1)] * 4 == [(one.spent, one.held) for one in ledger.balances(legs)]
 
 
 # -- the URL

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from .._book import Adjusted, Entry, State
 from .._terms import Terms
-from .._types import Amendment, Hold, Leg
+from .._types import Amendment, Hold, Leg, Nano
 
 
 def leg_as_json(leg: Leg) -> str:
@@ -23,8 +23,21 @@ def leg_as_json(leg: Leg) -> str:
 
 _REMEMBERED: Final = 1024
 """Legs whose texts are at hand: most calls of an hour have the same ones."""
-leg_text: Final = lru_cache(maxsize=_REMEMBERED)(leg_as_json)
-"""`leg_as_json`, remembered; for texts that are only read back, since it may write 5 for an equal leg's 5.0."""
+_text_of: Final = lru_cache(maxsize=_REMEMBERED)(leg_as_json)
+_texts: Final[dict[int, tuple[Leg, str]]] = {}
+"""By the identity of a leg, with that leg: budgets hand out the same one again, and hashing it takes longer."""
+
+
+def leg_text(leg: Leg) -> str:
+    """`leg_as_json`, remembered; for texts that are only read back, since it may write 5 for an equal leg's 5.0."""
+    known = _texts.get(id(leg))
+    if known is not None and known[0] is leg:
+        return known[1]
+    text = _text_of(leg)
+    if len(_texts) >= _REMEMBERED:
+        _texts.clear()
+    _texts[id(leg)] = leg, text
+    return text
 
 
 def leg_from_json(text: str) -> Leg:
@@ -32,15 +45,30 @@ def leg_from_json(text: str) -> Leg:
     return _leg(json.loads(text))
 
 
-def legs_as_json(legs: Sequence[Leg]) -> str:
+_legs: Final[dict[str, tuple[Leg, ...]]] = {}
+"""What the texts of holds' legs say: who ends a hold that it made itself gets the very legs that it made it on."""
+
+
+def legs_as_json(legs: tuple[Leg, ...]) -> str:
     """The legs of a hold, to be kept beside it."""
-    return f"[{','.join(map(leg_text, legs))}]"
+    text = f"[{','.join(map(leg_text, legs))}]"
+    _remember(text, legs)
+    return text
 
 
-@lru_cache(maxsize=_REMEMBERED)
 def legs_from_json(text: str) -> tuple[Leg, ...]:
     """The legs that `legs_as_json` wrote."""
-    return tuple(_leg(fields) for fields in json.loads(text))
+    legs = _legs.get(text)
+    if legs is None:
+        legs = tuple(_leg(fields) for fields in json.loads(text))
+        _remember(text, legs)
+    return legs
+
+
+def _remember(text: str, legs: tuple[Leg, ...]) -> None:
+    if len(_legs) >= _REMEMBERED:
+        _legs.clear()
+    _legs[text] = legs
 
 
 def _leg(fields: Sequence[Any]) -> Leg:
@@ -68,8 +96,19 @@ def _adjusted(text: str | None) -> Adjusted | None:
 
 def entry_from(record: Mapping[str, Any]) -> Entry:
     """A hold out of its stored fields."""
-    hold = Hold(record["id"], record["amount"], legs_from_json(record["legs"]), record["expires"], record["at"])
-    return Entry(hold, record["first"], State(record["state"]), record["booked"], _adjusted(record["adjusted"]))
+    return entry_of(*[record[name] for name in FIELDS])
+
+
+FIELDS: Final = ("id", "state", "amount", "first", "booked", "expires", "legs", "at", "adjusted")
+"""What is stored of a hold, as `entry_of` takes it."""
+
+
+def entry_of(
+    id: str, state: str, amount: Nano, first: Nano, booked: Nano, expires: float, legs: str, at: float,
+    adjusted: str | None,
+) -> Entry:  # fmt: skip
+    """A hold out of its stored fields, in their order."""
+    return Entry(Hold(id, amount, legs_from_json(legs), expires, at), first, State(state), booked, _adjusted(adjusted))
 
 
 def terms_as_text(terms: Terms) -> str:

@@ -15,8 +15,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -24,7 +23,8 @@ from weakref import WeakSet
 
 from .._forks import forks
 from ..errors import ConfigError, LedgerUnavailableError
-from ._sqlite_book import SQLiteTransaction, migrate
+from ._sqlite_book import SQLiteTransaction
+from ._sqlite_tables import migrate
 from ._stepped import KEPT, SteppedLedger, Transaction
 
 try:
@@ -68,6 +68,7 @@ class SQLiteLedger(SteppedLedger):
         super().__init__()
         # Absolute, because a program may change its directory later.
         self._path = Path(path).absolute()
+        self._file = str(self._path)
         self._durability = durability
         self._keep = keep
         self._lock = threading.Lock()
@@ -90,25 +91,31 @@ class SQLiteLedger(SteppedLedger):
         began = time.monotonic()
         if self._pid != os.getpid():
             self._forked()
-        with self._lock, self._translated():
+        with self._lock:
             # Who waited here for threads that were served has his patience before him, else it began with theirs.
             until = max(began, self._served) + PATIENCE
-            connection = self._connected(until)
             try:
-                self._queue_up(until)
-                self._check_place()
-                self._wait_at_most(connection, until)
-                connection.execute("BEGIN IMMEDIATE")
-                result = work(SQLiteTransaction(connection))
-                connection.execute("COMMIT")
-            except BaseException:
-                self._undo(connection)
-                raise
-            else:
-                self._served = time.monotonic()
-                return result
-            finally:
-                self._step_aside()
+                return self._alone(work, until)
+            except (sqlite3.Error, OSError) as error:
+                raise self._away(error) from error
+
+    def _alone(self, work: Callable[[Transaction], T], until: float) -> T:
+        connection = self._connected(until)
+        try:
+            self._queue_up(until)
+            self._check_place()
+            self._wait_at_most(connection, until)
+            connection.execute("BEGIN IMMEDIATE")
+            result = work(SQLiteTransaction(connection))
+            connection.execute("COMMIT")
+        except BaseException:
+            self._undo(connection)
+            raise
+        else:
+            self._served = time.monotonic()
+            return result
+        finally:
+            self._step_aside()
 
     def _wait_at_most(self, connection: sqlite3.Connection, until: float) -> None:
         """Have SQLite itself wait no longer than this; told anew only where it differs by a fifth of a second."""
@@ -154,7 +161,6 @@ class SQLiteLedger(SteppedLedger):
         patience = _milliseconds(until) / 1000
         connection = sqlite3.connect(self._path, timeout=patience, isolation_level=None, check_same_thread=False)
         self._connection, self._patience = connection, 0
-        connection.row_factory = sqlite3.Row
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise sqlite3.OperationalError(f"its disk does not support WAL mode (it is in mode {mode})")
@@ -175,7 +181,7 @@ class SQLiteLedger(SteppedLedger):
     def _check_place(self) -> None:
         """SQLite would go on counting in a file that was deleted, while others begin a new one beside it."""
         try:
-            found = self._path.stat()
+            found = os.stat(self._file)
         except (FileNotFoundError, NotADirectoryError) as error:
             self._disconnect()
             raise LedgerUnavailableError(
@@ -195,13 +201,16 @@ class SQLiteLedger(SteppedLedger):
     def _queue_up(self, until: float) -> None:
         if self._queue is None or fcntl is None:
             return
-        until, pause = min(until, time.monotonic() + TURN), 0.0002
+        pause = 0.0
         while True:
             try:
                 # Not waiting in the kernel, where nothing but a signal would end it.
                 fcntl.flock(self._queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() >= until:
+                now = time.monotonic()
+                if not pause:
+                    until, pause = min(until, now + TURN), 0.0002
+                if now >= until:
                     return
                 time.sleep(pause)
                 pause = min(0.0008, pause * 1.5)
@@ -228,15 +237,14 @@ class SQLiteLedger(SteppedLedger):
         self._lock = threading.Lock()
         self._pid, self._connection, self._queue = os.getpid(), None, None
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            name = getattr(error, "sqlite_errorname", "")
-            hint = next((hint for prefix, hint in _HINTS.items() if name.startswith(prefix)), None)
-            hint = hint or "check the path, its disk and its permissions"
-            raise LedgerUnavailableError(f"the ledger {self._path} cannot be used: {error}; {hint}") from error
+    def _away(self, error: sqlite3.Error | OSError) -> LedgerUnavailableError:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            # The tables are others: a newer version has migrated them, which opening the file again will tell.
+            self._disconnect()
+        name = getattr(error, "sqlite_errorname", "")
+        hint = next((hint for prefix, hint in _HINTS.items() if name.startswith(prefix)), None)
+        hint = hint or "check the path, its disk and its permissions"
+        return LedgerUnavailableError(f"the ledger {self._path} cannot be used: {error}; {hint}")
 
 
 def _milliseconds(until: float) -> int:
