@@ -251,8 +251,10 @@ class RedisLedger:
     def _reserve(self, hold: Hold, history: str) -> Granted | Refused:
         legs = told(hold.legs)
         anew = secrets.token_hex(8) if history == _NONE else "-"
-        lease = ceil(hold.expires - time.time()) if self._clock == "server" else "-"
-        how = f"{history} {anew} {hold.amount} {hold.expires!r} {lease} {self._keep} {hold.at!r} {hold.id}"
+        lease, at = "-", repr(hold.at)
+        if self._clock == "server":
+            lease, at = str(ceil(hold.expires - time.time())), "-"
+        how = f"{history} {anew} {hold.amount} {hold.expires!r} {lease} {self._keep} {at} {hold.id}"
         reply = self._grow(_RESERVE, hold.id, legs, how)
         if reply[0] == "conflict":
             raise IdempotencyConflictError(f"hold {hold.id} was made with other figures before")

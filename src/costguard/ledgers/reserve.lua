@@ -1,6 +1,7 @@
 -- Hold an amount on every leg, or on none. A known id gets its first answer again.
 -- ARGV: in one, as that costs less, number and epoch as last seen, an epoch to begin with, amount, expires, the lease in
--- whole seconds (- when `expires` counts, by the client's clock), keep, the instant it is asked for at, and id; the legs.
+-- whole seconds (- when `expires` counts, by the client's clock), keep, the instant it is asked for at (- when the lease
+-- counts, by the server's), and id; the legs.
 local FIRST = 2
 local number, seen, anew, amount, expires, lease, keep, at, id = match(
   ARGV[1], '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$')
