@@ -177,8 +177,23 @@ class Driver:
             self._finish(effect.ending)
         return effect.run() if isinstance(effect, Step) else None
 
+    def _in_hand(self, effect: Reserve) -> Any:
+        """Reserve out of what the ledger keeps in hand; None where it has to be asked."""
+        stock = self._settlements.stock
+        if stock is None or effect.local:
+            return None
+        self._drain()
+        if effect.budgets and self._settlements.lines.has(effect.budgets):
+            return LINE_UP
+        with self._working:
+            return stock.in_hand(effect.hold)
+
     async def _aside(self, effect: Reserve) -> Any:
-        """Reserve in a worker thread. What is granted to a task that was cancelled meanwhile is given back."""
+        """Reserve in a worker thread, where the ledger has to be asked. What is granted to a task that was cancelled
+        meanwhile is given back."""
+        in_hand = self._in_hand(effect)
+        if in_hand is not None:
+            return in_hand
         granted: list[Hold] = []
         gone: list[bool] = []
 
@@ -212,6 +227,7 @@ class Driver:
             # Some of what is held may be of calls that ended here and are not written yet.
             self._settlements.flush(CATCH_UP)
             reply = self._ledger.reserve(hold)
+        self._settlements.look_after_stock()
         return reply
 
     def _sending(self, meter: Meter, place: ThreadPlace | TaskPlace | None) -> None:

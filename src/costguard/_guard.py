@@ -404,6 +404,7 @@ class Guard:
         """Book and deliver what is under way in costguard itself."""
         forks.notice()
         self.drain()
+        self.settlements.return_stock()
         if not self.settlements.flush(timeout):
             log.warning("%d settlements are still to be written to the ledger", self.settlements.behind)
         self.exports.flush(timeout)

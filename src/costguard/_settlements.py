@@ -20,7 +20,7 @@ from ._waiting import Lines
 from ._writer import Writer
 from .errors import LedgerUnavailableError
 from .ledgers.memory import MemoryLedger
-from .ports import Journal, Ledger
+from .ports import Journal, Ledger, Stocked
 
 OnAlert = Callable[[Alert], object]
 
@@ -58,6 +58,7 @@ class Settlements:
         habits: what calls usually use.
         lines: the callers that wait for others' holds.
         local: the books of this process's own allowances, for when the ledger is away.
+        stock: the ledger, where it keeps money in hand.
     """
 
     def __init__(
@@ -75,7 +76,8 @@ class Settlements:
         self._on_alert = on_alert
         self._clock = clock
         self._seen = Seen()
-        self._writer = Writer(self._renew, _silent.LOOK)
+        self.stock = ledger if isinstance(ledger, Stocked) else None
+        self._writer = Writer(self._renew, _silent.LOOK, self._tend, 1.0 if self.stock is None else self.stock.every)
         self._journal = journal
         self.tallies = Tallies()
         self.habits = Habits()
@@ -168,6 +170,30 @@ class Settlements:
     def flush(self, timeout: float) -> bool:
         """Write what is behind; False when it could not all be written in time."""
         return self._writer.flush(timeout)
+
+    def look_after_stock(self) -> None:
+        """Money may be in hand from now on: have it given back in time."""
+        if self.stock is not None and self.stock.busy:
+            self._writer.watch()
+
+    def return_stock(self) -> None:
+        """Give back, behind, all money that is in hand."""
+        stock = self.stock
+        if stock is None or not stock.busy:
+            return
+
+        def deed() -> None:
+            for granted in stock.tend(everything=True):
+                self.crossed(granted)
+
+        self._writer.put(deed)
+
+    def _tend(self) -> bool:
+        if self.stock is None:
+            return False
+        for granted in self.stock.tend():
+            self.crossed(granted)
+        return self.stock.busy
 
     def _book(self, deed: Callable[[], None]) -> None:
         if self._ledger.inline:

@@ -36,11 +36,20 @@ class Writer:
     Args:
         look: what the thread does, too, when it had nothing to do for so many seconds.
         after: those seconds.
+        tend: what the thread does besides, once `watch` asked for it, until it returns False.
+        every: seconds between two times.
     """
 
-    def __init__(self, look: Deed | None = None, after: float | None = None) -> None:
+    def __init__(
+        self,
+        look: Deed | None = None,
+        after: float | None = None,
+        tend: Callable[[], bool] | None = None,
+        every: float = 1.0,
+    ) -> None:
         # Weak, and so is what waits below: the thread outlives a guard that was replaced.
         self._look, self._after = None if look is None else WeakMethod(look), after
+        self._tend, self._every = None if tend is None else WeakMethod(tend), every
         self.begin()
         _writers.add(self)
 
@@ -50,6 +59,7 @@ class Writer:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._given_up = 0
+        self._tend_at: float | None = None
         self._stands_still = _stands_still()
 
     @property
@@ -68,9 +78,19 @@ class Writer:
                 self._given_up += 1
                 if self._given_up in (1, 1000, 1_000_000):
                     log.error("%d settlements given up: their holds are charged when they expire", self._given_up)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name="costguard-writer", daemon=True)
-                self._thread.start()
+            self._begin_thread()
+            self._changed.notify_all()
+
+    def watch(self) -> None:
+        """There is something to tend from now on."""
+        if self._stands_still:
+            self._tended()
+            return
+        if self._tend is None or self._tend_at is not None:
+            return
+        with self._changed:
+            self._tend_at = time.monotonic() + self._every
+            self._begin_thread()
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
@@ -84,14 +104,19 @@ class Writer:
                 self._changed.wait(left)
         return True
 
+    def _begin_thread(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._work, name="costguard-writer", daemon=True)
+            self._thread.start()
+
     def _work(self) -> None:
         pause = RETRY[0]
         while True:
-            with self._changed:
-                while not self._deeds:
-                    if not self._changed.wait(self._after) and self._look is not None:
-                        self._deeds.extend(filter(None, [self._look()]))
-                deed = self._deeds[0]
+            deed = self._next()
+            if self._left() == 0:
+                self._tended()
+            if deed is None:
+                continue
             if self._done(deed):
                 pause = RETRY[0]
                 with self._changed:
@@ -102,6 +127,34 @@ class Writer:
             else:
                 time.sleep(pause)
                 pause = min(RETRY[1], 2 * pause)
+
+    def _next(self) -> Deed | None:
+        """Wait for something to do; returns the next deed, None where there is only something to tend."""
+        with self._changed:
+            look_at = None if self._after is None else time.monotonic() + self._after
+            while not self._deeds and self._left() != 0:
+                ends = [one for one in (look_at, self._tend_at) if one is not None]
+                self._changed.wait(max(0.0, min(ends) - time.monotonic()) if ends else None)
+                if look_at is not None and self._look is not None and time.monotonic() >= look_at:
+                    self._deeds.extend(filter(None, [self._look()]))
+                    look_at = None if self._after is None else time.monotonic() + self._after
+            return self._deeds[0] if self._deeds else None
+
+    def _left(self) -> float | None:
+        """Seconds until there is something to tend; None where there is nothing."""
+        return None if self._tend_at is None else max(0.0, self._tend_at - time.monotonic())
+
+    def _tended(self) -> None:
+        # Before it, because somebody may ask for it again while it is done.
+        self._tend_at = None
+        if self._done(self._tend_on):
+            return
+        self._tend_at = time.monotonic() + self._every
+
+    def _tend_on(self) -> None:
+        tend = None if self._tend is None else self._tend()
+        if tend is not None and tend():
+            self._tend_at = time.monotonic() + self._every
 
     @staticmethod
     def _done(deed: Deed) -> bool:

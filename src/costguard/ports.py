@@ -352,6 +352,28 @@ class Ledger(Protocol):
 
 
 @runtime_checkable
+class Stocked(Protocol):
+    """What a `Ledger` has besides when it keeps money in hand for calls to come: who uses it calls `tend` every now and
+    then while it is `busy`, and with `everything` before it leaves."""
+
+    every: float
+    """Seconds between two calls of `tend`."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to give back, now or later."""
+        ...
+
+    def in_hand(self, hold: Hold) -> Granted | None:
+        """`Ledger.reserve` where that takes microseconds, so that an event loop may wait for it; else None."""
+        ...
+
+    def tend(self, *, everything: bool = False) -> Sequence[Granted]:
+        """Give back what is idle, or everything; returns what was decided on, as `Ledger.reap` does."""
+        ...
+
+
+@runtime_checkable
 class Journal(Protocol):
     """Where calls are kept to be read back. `record` never blocks and never raises; reading sees what was flushed.
 

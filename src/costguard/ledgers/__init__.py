@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from .._registry import opened
+from ..errors import ConfigError
 from ..ports import Ledger
+from .chunked import ChunkedLedger
 
 SCHEMES: Final[Mapping[str, str]] = {
     "memory": "costguard.ledgers.memory:open_memory",
@@ -26,14 +28,29 @@ point in the group ``costguard.ledgers``."""
 
 
 def open_ledger(url: str) -> Ledger:
-    """Open the ledger that a URL such as ``memory://`` names.
+    """Open the ledger that a URL such as ``memory://`` names; with ``chunk=20`` in its query, in chunks of 20 calls.
 
     Raises:
-        ConfigError: no ledger is registered for its scheme.
+        ConfigError: no ledger is registered for its scheme, or it cannot be had in such chunks.
         MissingExtraError: its driver is not installed.
     """
+    url, calls = _chunk(url)
     ledger: Ledger = opened("ledger", "costguard.ledgers", SCHEMES, url)
-    return ledger
+    return ledger if calls is None else ChunkedLedger(ledger, calls)
+
+
+def _chunk(url: str) -> tuple[str, int | None]:
+    """A URL without its ``chunk=``, and that."""
+    server, mark, query = url.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if "chunk" not in options:
+        return url, None
+    said = options.pop("chunk")
+    if not said.isascii() or not said.isdigit():
+        raise ConfigError(f"ledger: chunk={said!r}: give a number of calls, such as chunk=20")
+    if urlsplit(url).scheme == "memory":
+        raise ConfigError("ledger memory://: it needs no chunks; leave chunk= out")
+    return server + (mark + urlencode(options) if options else ""), int(said)
 
 
 def anchored(url: str, folder: Path | None = None) -> str:

@@ -10,6 +10,8 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from .._config import state
+from ..errors import ConfigError
+from ..ports import Stocked
 from . import _budgets, _calls, _dashboard, _reports, _steps
 from ._booking import Booking
 from ._budgets import BudgetFile
@@ -32,8 +34,12 @@ def create_app(home: Path, *, hosts: Sequence[str] = LOCAL, closed: bool = False
         once: a secret that lets somebody into the dashboard, once.
 
     Raises:
-        ConfigError: a file in `home` cannot be read.
+        ConfigError: a file in `home` cannot be read, or the ledger hands out money in chunks: what a client reserves
+            has to be known to whichever server it settles at.
     """
+    if isinstance(state.guard.ledger, Stocked):
+        raise ConfigError("costguard serve counts in no chunks: take chunk= out of its ledger's URL, and put it into"
+                          " the URL by which programs name the server")  # fmt: skip
     app = FastAPI(
         title="costguard", version=version("costguard-ai"), docs_url=None, redoc_url=None,
         description="One ledger for every language: calls are told, reserved and settled, budgets hold.",
