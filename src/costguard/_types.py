@@ -187,6 +187,10 @@ class Leg:
     slots: int = 0
     group: str = ""
 
+    def __hash__(self) -> int:
+        # Ledgers look up what they say of a call's legs; the other seven fields hardly ever tell two apart.
+        return hash((self.budget, self.window, self.limit))
+
 
 @dataclass(frozen=True, slots=True)
 class Hold:

@@ -124,7 +124,8 @@ class _Line:
             try:
                 answer = self._raw.read_response(disconnect_on_error=False)
             except self._errors.ResponseError as error:
-                answer = error
+                # Its traceback would tie this call, and the run it is made in, to itself.
+                answer = error.with_traceback(None)
             except self._errors.TimeoutError:
                 silent = time.monotonic() - began > STALE or not turn.others_heard(began)
                 if silent or not turn.allows_another():
