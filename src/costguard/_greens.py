@@ -7,6 +7,7 @@ run. gunicorn's gevent worker patches after the program was loaded, so this cann
 from __future__ import annotations
 
 import gc
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -84,7 +85,7 @@ def renew() -> None:
 def _attributes(one: Any) -> Iterator[tuple[str, Any]]:
     if hasattr(one, "__dict__") and not isinstance(one, type):
         yield from vars(one).items()
-    for kind in type(one).__mro__:
+    for kind in inspect.getmro(type(one)):
         for name in vars(kind).get("__slots__", ()):
             if hasattr(one, name):
                 yield name, getattr(one, name)
