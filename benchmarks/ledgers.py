@@ -2,8 +2,9 @@
 
 A pair is a reservation on five budgets, four by the calendar and one for a lifetime, and its settlement. The floor is
 what nothing over that store can go below: a lock around an update of a dictionary, a transaction that changes one row,
-Redis's PING, PostgreSQL's SELECT 1. Floor and ledger take turns within one run, so that a busy machine slows both, and
-the least disturbed round of each counts. With several clients each is a process of its own; in memory, a thread.
+Redis's PING, PostgreSQL's SELECT 1; for chunks it is a pair without them. Floor and ledger take turns within one
+run, so that a busy machine slows both, and the least disturbed round of each counts.
+With several clients each is a process of its own; in memory, a thread.
 
 The exit status is 1 when a goal is missed. It takes about two minutes, and starts the servers it needs.
 """
@@ -37,6 +38,8 @@ from costguard.ledgers import open_ledger
 from costguard.ports import Ledger
 
 NOW = time.time()
+CHUNK = 10
+CHUNKED = f"redis, chunks of {CHUNK}"
 LEGS = (
     *[Leg(f"budget-{number}", "2026-11-24T00:00Z", 10**15, NOW - 3600, NOW + 86400) for number in range(4)],
     Leg("lifetime", "lifetime", 10**15, marks=((80.0, 8 * 10**14), (100.0, 10**15))),
@@ -137,8 +140,14 @@ def bare_select(url: str) -> Timed:
     return once
 
 
+def without_chunks(url: str) -> Timed:
+    """A pair on the same ledger, asked for each call."""
+    once = pairs(open_ledger(url.replace(f"&chunk={CHUNK}", "")))
+    return lambda: {"floor": sum(once().values())}
+
+
 FLOORS: dict[str, Callable[..., Timed]] = {
-    "sqlite": bare_commit, "redis": bare_ping, "postgres": bare_select,
+    "sqlite": bare_commit, "redis": bare_ping, "postgres": bare_select, CHUNKED: without_chunks,
 }  # fmt: skip
 
 
@@ -290,6 +299,8 @@ class Line:
                 ("reserve p50, in PINGs", ledger.at("reserve", 50) / floor.at("floor", 50), 3.0),
                 ("server's CPU of a pair, in PINGs", ledger.server / floor.server, 10.0),
             ]
+        if self.kind == CHUNKED and alone is not None:
+            return [("pairs a second without chunks, in those with", floor.rate / ledger.rate, 1 / 8)]
         return []
 
     def __str__(self) -> str:
@@ -330,10 +341,15 @@ def measured(kind: str, clients: int, url: str, seconds: float) -> Line:
     return Line(kind, clients, max(floors, key=lambda one: one.rate), max(ledgers, key=lambda one: one.rate))
 
 
+def fresh(ledgers: Ledgers, kind: str) -> str:
+    """The URL of empty books."""
+    return f"{ledgers.fresh('redis')}&chunk={CHUNK}" if kind == CHUNKED else ledgers.fresh(kind)
+
+
 def main() -> int:
     """Print the table, and how the goals are met."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--ledger", nargs="+", default=["memory", "sqlite", "redis", "postgres"])
+    parser.add_argument("--ledger", nargs="+", default=["memory", "sqlite", "redis", CHUNKED, "postgres"])
     parser.add_argument("--clients", nargs="+", type=int, default=[1, 8], help="threads in memory, else processes")
     parser.add_argument("--seconds", type=float, default=1.5, help="of each round")
     chosen = parser.parse_args()
@@ -349,7 +365,7 @@ def main() -> int:
         for kind in chosen.ledger:
             alone: Line | None = None
             for clients in chosen.clients:
-                line = measured(kind, clients, ledgers.fresh(kind), chosen.seconds)
+                line = measured(kind, clients, fresh(ledgers, kind), chosen.seconds)
                 print(line, flush=True)
                 for name, figure, most in line.goals(alone if clients > 1 else None):
                     kept = kept and figure <= most

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 from weakref import WeakSet
 
 from .._book import Entry, IdempotencyConflictError, State, Step, expire, release, settle
@@ -119,6 +119,7 @@ class Child(NamedTuple):
 
 
 _row: Final = tuple.__new__
+Windows: TypeAlias = tuple[tuple[str, str], ...]
 
 
 class Purse:
@@ -141,7 +142,7 @@ class Purse:
         self._live: dict[str, Chunk] = {}
         # By the identities of legs that a chunk keeps alive, because comparing them takes longer than all the rest.
         self._by_identity: dict[tuple[int, ...], Chunk] = {}
-        self._by_legs: dict[tuple[Leg, ...], Chunk] = {}
+        self._by_windows: dict[Windows, Chunk] = {}
         self._passed: dict[str, None] = {}
         self._ended: deque[str] = deque()
         self._families: dict[tuple[str, ...], Family] = {}
@@ -305,11 +306,12 @@ class Purse:
         """The ledger granted a chunk: calls are paid out of it from here on, and out of no other with its legs."""
         with self._lock:
             chunk.granted = True
-            before = self._by_legs.get(chunk.hold.legs)
+            windows = _windows(chunk.hold.legs)
+            before = self._by_windows.get(windows)
             if before is not None:
                 self._close(before)
             chunk.closed = False
-            self._by_legs[chunk.hold.legs] = chunk
+            self._by_windows[windows] = chunk
             self._alias(chunk, chunk.hold.legs)
 
     def close(self, chunk: Chunk) -> None:
@@ -401,9 +403,10 @@ class Purse:
     # -- inner
 
     def _found(self, legs: tuple[Leg, ...]) -> Chunk | None:
-        chunk = self._by_legs.get(legs)
-        if chunk is not None:
-            self._alias(chunk, legs)
+        chunk = self._by_windows.get(_windows(legs))
+        if chunk is None or chunk.hold.legs != legs:
+            return None
+        self._alias(chunk, legs)
         return chunk
 
     def _alias(self, chunk: Chunk, legs: tuple[Leg, ...]) -> None:
@@ -414,8 +417,9 @@ class Purse:
     def _close(self, chunk: Chunk) -> None:
         for legs in chunk.aliases:
             self._by_identity.pop(tuple(map(id, legs)), None)
-        if self._by_legs.get(chunk.hold.legs) is chunk:
-            del self._by_legs[chunk.hold.legs]
+        windows = _windows(chunk.hold.legs)
+        if self._by_windows.get(windows) is chunk:
+            del self._by_windows[windows]
         if not chunk.closed:
             chunk.closed = True
             if not self._state[chunk].open:
@@ -466,6 +470,11 @@ def _again(entry: Entry, hold: Hold) -> Granted:
     if hold.amount != entry.first or hold != replace(entry.hold, amount=hold.amount):
         raise IdempotencyConflictError(f"hold {hold.id} was made with other figures before")
     return GRANTED
+
+
+def _windows(legs: tuple[Leg, ...]) -> Windows:
+    """Of legs, what is quickly compared: those that differ in more than this are rare, and compared after it."""
+    return tuple([(leg.budget, leg.window) for leg in legs])
 
 
 def _bigger(entry: Entry, amount: Nano) -> Entry:

@@ -375,7 +375,7 @@ class ChunkedLedger:
     def _finish(self, chunk: Chunk) -> None:
         """Settle a chunk; its open calls get holds of their own before that."""
         self._purse.close(chunk)
-        total = chunk.total
+        total = self._purse.total(chunk) if chunk.total is None else chunk.total
         while total is None:
             for id, hold in self._purse.sending(chunk):
                 self._purse.sent(id, soft=self._sent(hold))
