@@ -439,6 +439,21 @@ def test_a_server_that_refuses_writes_says_why(make: Callable[..., RedisServer])
     ledger.close()
 
 
+def test_books_that_a_full_server_throws_away_are_noticed(make: Callable[..., RedisServer]) -> None:
+    """The windows of all budgets are one key, with the ledger's history: none is evicted without the others."""
+    server = make(maxmemory="3mb", **{"maxmemory-policy": "allkeys-random"})
+    ledger = RedisLedger(server.url)
+    ledger.reserve(hold("spent", 60))
+    ledger.settle("spent", 60)
+    for number in range(50_000):
+        command(server.url, "SET", f"somebody else's {number}", "x" * 20_000)
+        if not number % 50 and command(server.url, "EXISTS", "cg2:{default}:books") == 0:
+            break
+    with pytest.raises(LedgerUnavailableError, match=r"lost writes .*accept_loss"):
+        ledger.reserve(hold("h"))
+    ledger.close()
+
+
 def test_a_server_set_up_to_lose_books_is_warned_about_once(
     make: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture
 ) -> None:
