@@ -434,16 +434,16 @@ class Purse:
         """A call has ended, or is charged otherwise than before."""
         before, chunk = child.entry, child.chunk
         was = self._state.get(chunk)
-        changes: dict[Any, Any] = {name: _row(Child, (after, *child[1:]))}
-        if was is not None:
-            held, spent, calls = was
-            if before.state is State.OPEN:
-                held, calls = held - before.hold.amount, calls - 1
-            changes[chunk] = _row(Sums, (held, spent + after.booked - before.booked, calls))
-        self._state.update(changes)
+        changed = _row(Child, (after, *child[1:]))
         if was is None or chunk is None:
+            self._state[name] = changed
             return
-        overdrawn = held + spent + after.booked - before.booked > chunk.amount
+        held, spent, calls = was
+        spent += after.booked - before.booked
+        if before.state is State.OPEN:
+            held, calls = held - before.hold.amount, calls - 1
+        self._state.update({name: changed, chunk: _row(Sums, (held, spent, calls))})
+        overdrawn = held + spent > chunk.amount
         if overdrawn or (chunk.closed and not calls):
             # What did cost more than was held is not at the ledger before the chunk is settled.
             self.due.append(chunk)

@@ -409,6 +409,8 @@ class ChunkedLedger:
         return heard
 
     def _corrected(self, read: Callable[[], Sequence[Balance]]) -> list[Balance]:
+        balances: Sequence[Balance] = ()
+        corrections: list[tuple[Nano, Nano]] = []
         for _ in range(ROUNDS):
             before = self._moving()
             balances = read()
