@@ -294,7 +294,8 @@ class Link:
                 "the ledger %s may throw budgets away when its memory is full: set maxmemory-policy to noeviction"
                 " (it is %s)", self.where, policy,
             )  # fmt: skip
-        if settings.get("aof_enabled") == "0":
+        # Until a server that was started anew has read its log, it says that it writes none.
+        if settings.get("aof_enabled") == "0" and settings.get("loading") != "1":
             log.warning("the ledger %s forgets at a restart what was spent: set appendonly to yes", self.where)
 
     def _unavailable(self, error: Exception) -> LedgerUnavailableError:
