@@ -26,6 +26,7 @@ class DroppingProxy:
         self.drops = 0
         self.silent = False
         self._threads: list[threading.Thread] = []
+        self._clients: list[socket.socket] = []
 
     def __enter__(self) -> Self:
         self._run(self._accept)
@@ -34,6 +35,10 @@ class DroppingProxy:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
+        for client in self._clients:
+            # Nobody may have closed it: a ledger keeps its connections.
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(5)
 
@@ -47,6 +52,7 @@ class DroppingProxy:
                 client = self._server.accept()[0]
             except OSError:
                 return
+            self._clients.append(client)
             self._run(lambda client=client: self._serve(client))
 
     def _serve(self, client: socket.socket) -> None:
