@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from hypothesis import Phase, settings
+
 from costguard import _book
 from costguard._book import Entry, IdempotencyConflictError, Row, State
 from costguard._outbox import Pending
@@ -461,3 +463,15 @@ PLANTED: Final = tuple(
     kind for kind in list(globals().values()) if isinstance(kind, type) and kind.__module__ == __name__
 )
 """Every ledger above."""
+
+
+def looking_for_a_bug() -> settings:
+    """How a state machine is run on a wrong ledger: the same examples each time, and no more than CI runs."""
+    return settings(
+        settings.get_profile("quick"),
+        max_examples=400,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        print_blob=False,
+    )

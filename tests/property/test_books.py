@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from costguard.ledgers.memory import MemoryLedger
 from costguard.testing.books import books_machine
 
-from .planted import PLANTED
+from .planted import PLANTED, looking_for_a_bug
 
 MemoryBooks = books_machine(MemoryLedger)
 
@@ -21,16 +20,8 @@ class TestMemoryBooks(MemoryBooks.TestCase):  # type: ignore[name-defined,misc]
 @pytest.mark.parametrize("wrong", PLANTED, ids=lambda kind: kind.__name__)
 def test_a_planted_bug_is_found(wrong: type[MemoryLedger]) -> None:
     """A ledger with one plausible mistake does not get through, within the number of examples that CI runs."""
-    quick = settings(
-        settings.get_profile("quick"),
-        max_examples=400,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        print_blob=False,
-    )
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(books_machine(wrong), settings=quick)
+        run_state_machine_as_test(books_machine(wrong), settings=looking_for_a_bug())
 
 
 def test_there_are_planted_bugs_enough() -> None:

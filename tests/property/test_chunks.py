@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Final
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from costguard._types import Granted, Hold
@@ -14,6 +14,7 @@ from costguard.ledgers._chunks import Chunk
 from costguard.ledgers.chunked import ChunkedLedger
 
 from .chunks import ChunksMachine, chunks_machine
+from .planted import looking_for_a_bug
 
 
 class TestChunks(ChunksMachine.TestCase):  # type: ignore[name-defined,misc]
@@ -106,13 +107,5 @@ PLANTED: Final[tuple[type[ChunkedLedger], ...]] = (
 @pytest.mark.parametrize("wrong", PLANTED, ids=lambda kind: kind.__name__)
 def test_a_planted_bug_is_found(wrong: type[ChunkedLedger]) -> None:
     """Chunks with one plausible mistake do not get through."""
-    quick = settings(
-        settings.get_profile("quick"),
-        max_examples=400,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        print_blob=False,
-    )
     with pytest.raises((AssertionError, KeyError)):
-        run_state_machine_as_test(chunks_machine(wrong), settings=quick)
+        run_state_machine_as_test(chunks_machine(wrong), settings=looking_for_a_bug())

@@ -6,13 +6,13 @@ a moment is no dead server, and doubles with every such probe that fails. A succ
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 from weakref import WeakSet
 
+from .._forks import forks
 from ..errors import LedgerUnavailableError
 
 FAILURES: Final = 3
@@ -109,5 +109,4 @@ def _after_fork_in_child() -> None:
         breaker.begin()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+forks.register(after_in_child=_after_fork_in_child)
